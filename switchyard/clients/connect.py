@@ -100,7 +100,7 @@ class Outside:
 
     @property
     def ledger(self) -> Ledger:
-        """Work on many runs. Raises: BadSetup, as `runs`."""
+        """The ledger of work on many runs. Raises: BadSetup, as `runs`."""
         return self._results.ledger
 
     @property
@@ -289,7 +289,7 @@ class Outside:
         return _open_trials(self.settings.sweeps_url, sweep)
 
     def hold_sweep(self, name: str) -> AbstractContextManager[Callable[[], None]]:
-        """Within the block no other process does the sweep of this name.
+        """Holds the sweep of this name: within the block no other process does it.
 
         What is yielded raises TryLater when that is no longer sure. Raises: TryLater: another process does it.
         """

@@ -8,7 +8,7 @@ T = TypeVar("T")
 
 
 def batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of `size` items, the last one perhaps shorter.
+    """Yields lists of `size` items, the last one perhaps shorter.
 
     (`itertools.batched` needs Python 3.12.)
     """

@@ -24,7 +24,7 @@ class TryAgain(SwitchyardError):
 
 
 class TryLater(TryAgain):
-    """The same, but minutes were waited already: for a person, or the next time that it is due; a task gives up."""
+    """As `TryAgain`, but minutes were waited already: for a person, or when it is due again; a task gives up."""
 
 
 class NotFound(SwitchyardError):

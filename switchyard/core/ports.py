@@ -135,7 +135,7 @@ class Objects(Protocol):
         """Writes the object and returns its new generation.
 
         A second call with the same positive or ABSENT `if_generation` raises StaleWrite, unless the object is byte for
-        byte `data` (our own write, whose answer was lost).
+        byte `data` (our own write: its answer was lost).
 
         Raises: StaleWrite: the object's generation is not `if_generation` (ABSENT: the object exists)."""
 
@@ -439,7 +439,7 @@ class Jobs(Protocol):
         """Finds the newest job that was claimed under `request_key`, ended or not; None: there was none."""
 
     def find_job(self, job_number: str) -> Job | None:
-        """Finds the job whose name at its launcher ends in ``/<job_number>``.
+        """Finds the job with a name at its launcher that ends in ``/<job_number>``.
 
         It does so until the job's end is announced (`claim_ended_event`). None: there is no such job, or no longer."""
 
@@ -562,7 +562,7 @@ class Ledger(Protocol):
     def list_unsettled(self, *, now: datetime, limit: int) -> list[Unsettled]:
         """Lists the runs for which something is left to do, in one query.
 
-        These are the runs with an open job; with an ended job whose row has not ended or whose end is not published;
+        These are the runs with an open job; with an ended job, if the row has not ended or the end is not published;
         completed without a history, unless backfill has listed them as having nothing to show; and those that their job
         completed and published, if that was not told (`Job.completed_event_at`). A run that backs off is left out
         (`LedgerLine.next_try_at` of kind ``repair`` after `now`). Those with a job come first, the oldest first; then
@@ -584,7 +584,7 @@ class Ledger(Protocol):
         UNCHANGED for each; only `attempts` of the lines grow."""
 
     def list_unfilled(self) -> list[int]:
-        """Lists the ids of the runs whose history has no full series, ascending, in one query.
+        """Lists the ids of the runs with a history without full series, ascending, in one query.
 
         A legacy history is always one of them."""
 
@@ -597,12 +597,12 @@ class Ledger(Protocol):
     def fill_many(self, fills: Sequence[Fill], *, now: datetime) -> dict[int, FillState]:
         """Writes series and values, with a ledger line of kind ``fill`` for each run, in one transaction.
 
-        Returns what became of each, by run id. The histories stay as they are. Nothing is written of a run whose
-        history is no longer the one of its fill's `etag`. A run that cannot be filled leaves the line of a failure, and
-        the others are filled. A second call writes the same; only `attempts` of the lines grow."""
+        Returns what became of each, by run id. The histories stay as they are. Nothing is written of a run if
+        its history is no longer the one of its fill's `etag`. A run that cannot be filled leaves the line of a failure,
+        and the others are filled. A second call writes the same; only `attempts` of the lines grow."""
 
     def list_settled(self, keys: Sequence[str]) -> set[str]:
-        """Lists those of these jobs, by key, for whose runs nothing is left to do.
+        """Lists those of these jobs, by key, with runs for which nothing is left to do.
 
         `list_unsettled` would not name these runs, whatever backs off. A key without a row is left out."""
 
@@ -647,7 +647,7 @@ class Followed(Protocol):
         runs. A second call writes the same; a call for an earlier follow overwrites what a later one noted."""
 
     def list_identities(self) -> dict[str, StoreIdentity]:
-        """Lists, by name, which stores were followed; without those whose identity is not noted."""
+        """Lists, by name, which stores were followed; without those of which no identity is noted."""
 
     def note_identity(self, store: str, identity: StoreIdentity, *, now: datetime) -> None:
         """Notes which store has that name. A second call writes the same."""
@@ -667,7 +667,7 @@ class Followed(Protocol):
         """Lists each MLflow that was followed; the one that was tried last comes first."""
 
     def find_deleted(self, quick_test_ids: Sequence[int]) -> dict[int, datetime]:
-        """Finds those of these runs whose MLflow run is deleted there, with the time since which that is known.
+        """Finds which of these runs have an MLflow run that is deleted there, with the time since which that is known.
 
         It is one query."""
 
@@ -1073,11 +1073,11 @@ class RowModel(Protocol):
 
     @property
     def signature(self) -> Signature:
-        """What it takes."""
+        """What the model takes."""
 
     @property
     def library(self) -> str:
-        """What reads it, with its version."""
+        """The library that reads the model, with its version."""
 
     @property
     def unconfined(self) -> Sequence[str]:

@@ -9,7 +9,7 @@ T = TypeVar("T")
 
 
 def decode_strictly(data: bytes, type_: type[T]) -> T:
-    """Returns `data` as `type_`, whose structs say themselves which keys they refuse.
+    """Returns `data` as `type_`. Its structs say themselves which keys they refuse.
 
     Raises:
         ValueError: no JSON, a key that stands twice in one object, a bare NaN or Infinity, a lone surrogate, or another

@@ -56,7 +56,7 @@ def find_runs(
     experiments: Sequence[str] = (),
     export_uri: str = "",
 ) -> list[ArtifactRun]:
-    """Returns the runs whose artifacts are meant: those that a row names, or one row's.
+    """Returns the runs to take artifacts of: those that a row names, or one row's.
 
     With `all_runs` it is every run of the store, deleted ones too. A row's run that MLflow does not have has a
     `problem`. The logged models that these runs made come too; with `all_runs` of all experiments so does every other
@@ -110,7 +110,7 @@ def find_owner_ids(outside: Outside, export_uri: str = "") -> tuple[frozenset[st
 
 
 def find_copied_runs(outside: Outside, *, quick_test_id: int = 0, all_runs: bool = False) -> list[ArtifactRun]:
-    """Returns the runs whose copies are meant, without asking MLflow.
+    """Returns the runs for which copies are meant, without asking MLflow.
 
     The same runs as `find_runs`; with `all_runs` also each that has a copy."""
     rows = _find_rows(outside, quick_test_id)
@@ -224,7 +224,7 @@ def verify_runs(
     With `against_source` it also reads each artifact where it came from.
 
     Args:
-        gives_up: answer `unread` for a run whose copy or source does not answer, instead of raising it.
+        gives_up: answer `unread` for a run if its copy or source does not answer, instead of raising it.
 
     Raises: TryAgain: the copies' place, or the source, does not answer.
     """
@@ -323,7 +323,7 @@ class _Batch:
         self._outside = outside
         self._how = how
         self._open = lru_cache(maxsize=2)(lambda reader: outside.open_artifacts(reader, how.allowed))
-        self._whole: set[str] = set()  # the hashes whose objects were read and found whole
+        self._whole: set[str] = set()  # hashes of the objects that were read and found whole
 
     def plan(self, run: ArtifactRun, patience: Patience | None, stored: Stored) -> RunPlan:
         """Returns what there is of one run."""

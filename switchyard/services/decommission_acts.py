@@ -154,7 +154,7 @@ class Acting:
         return why
 
     def _find_beside(self, act: Act, progress: Progress) -> str:
-        """Finds who changed a resource whose version the act changes too. Afterwards no one could tell."""
+        """Finds who else changed a resource of which the act changes the version too. Afterwards no one could tell."""
         if progress.read(act).state != "open":
             return ""
         for name in list_touched(self._inventory, act):

@@ -173,7 +173,7 @@ def _register_run(ports: Ports, quick_test_id: int) -> ModelVersion:
 
 
 def _find_named_run(ports: Ports, source: Source) -> ModelVersion:
-    """Ours where a completed run has that name; else MLflow's. A table of runs that is not ours may have no names."""
+    """Finds our completed run of that name, else MLflow's. A table of runs that is not ours may have no names."""
     try:
         newest = _find_newest(ports, source)
     except (NotFound, BadRequest) as err:

@@ -33,7 +33,7 @@ class TrialsWatch:
     """Looks at the jobs of trials.
 
     Args:
-        metric: whose curve is read from each new snapshot; empty: none is.
+        metric: its curve is read from each new snapshot; empty: none is.
         say: takes what could not be published.
     """
 

@@ -28,7 +28,7 @@ _LOOPBACK: Final = ("127.0.0.1", "::1", "localhost")
 
 
 class Caller(msgspec.Struct, frozen=True, kw_only=True):
-    """Who calls. By default: the service account whose file GOOGLE_APPLICATION_CREDENTIALS names, else this machine's.
+    """Who calls. By default: the service account in the file of GOOGLE_APPLICATION_CREDENTIALS, else this machine's.
 
     Args:
         impersonate: the service account to call as; the default credentials (a person's too) need the role

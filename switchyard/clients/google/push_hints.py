@@ -24,7 +24,7 @@ T = TypeVar("T")
 
 
 class LoggedJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A log entry of the job whose resource name ends in `job_number`."""
+    """A log entry of the job with a resource name that ends in `job_number`."""
 
     message_id: str
     published_at: datetime | None

@@ -26,7 +26,7 @@ ANALYTICS_OFF: Final[Mapping[str, str]] = MappingProxyType(
 
 
 def switch_off_analytics() -> None:
-    """Set ANALYTICS_OFF for this process and its children, over what was set before.
+    """Sets ANALYTICS_OFF for this process and its children, over what was set before.
 
     Call it before Prefect is imported: the import itself may send something.
     """

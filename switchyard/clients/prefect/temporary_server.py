@@ -23,9 +23,9 @@ _LOG: Final = "temporary-server.log"
 
 
 def start_temporary_server(prefect_home: Path) -> str:
-    """Start a server on `prefect_home`, and return its API's URL; empty if Prefect's own profile names a server.
+    """Starts a server on `prefect_home`, and returns its API's URL; empty if Prefect's own profile names a server.
 
-    It ends with this process, even a killed one: it watches a pipe whose other end only this process has. Each
+    It ends with this process, even a killed one: it watches a pipe, and only this process has its other end. Each
     call starts another one.
 
     Raises:
@@ -53,7 +53,7 @@ def start_temporary_server(prefect_home: Path) -> str:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Close the pipe that it watches, and wait for its end. A second call does nothing."""
+    """Closes the pipe that it watches, and waits for its end. A second call does nothing."""
     for pipe in (process.stdin, process.stdout):
         if pipe is not None:
             pipe.close()
@@ -65,7 +65,7 @@ def _stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def main() -> int:
-    """Serve until standard input ends; says the API's URL once it answers. Serves nothing if none is needed."""
+    """Serves until standard input ends; says the API's URL once it answers. Serves nothing if none is needed."""
     import uvicorn
     from prefect.settings import get_current_settings
 

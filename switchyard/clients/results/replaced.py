@@ -51,7 +51,7 @@ class _Values(msgspec.Struct, kw_only=True):
 
 
 def keep_replaced(writing: Writing, runs: Sequence[Row[Any]], *, reason: str) -> None:
-    """Copies what is published of `runs`, whose rows are locked and have `history_text`, before it is overwritten."""
+    """Copies what is published of `runs` before it is overwritten. Their rows are locked and have `history_text`."""
     if not runs:
         return
     connection, tables = writing.connection, writing.tables

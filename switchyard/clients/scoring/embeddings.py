@@ -18,7 +18,7 @@ SHOWN: Final = 3
 
 @dataclass(frozen=True)
 class Tower:
-    """One row each: an id, and its vector [rows, dim]."""
+    """The rows of one tower: for each an id, and its vector [rows, dim]."""
 
     ids: Sequence[str]
     places: Mapping[str, int]

@@ -65,7 +65,7 @@ class Place:
 
     @contextmanager
     def hold(self, name: str, *, wait: bool = False) -> Iterator[Callable[[], None]]:
-        """Within the block no other process has `name`; with `wait`, it waits for its turn.
+        """Holds `name`: within the block no other process has it; with `wait`, it waits for its turn.
 
         What is yielded raises TryLater when that is no longer sure.
 

@@ -63,7 +63,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def size_bytes(self) -> int:
-        """All artifacts together; one that is there under two names counts twice."""
+        """The size of all artifacts together; one that is there under two names counts twice."""
         return sum(found.size_bytes for found in self.objects)
 
     def to_json(self) -> bytes:

@@ -13,7 +13,7 @@ KIND = "artifacts"
 
 
 class ArtifactRun(msgspec.Struct, frozen=True, kw_only=True):
-    """A run of MLflow's whose artifacts are meant; or a logged model or a trace, which no row names."""
+    """A run of MLflow's to take artifacts of; or a logged model or a trace, which no row names."""
 
     mlflow_run_id: str  # or the id of the model, or of the trace
     artifact_uri: str = ""  # as MLflow says; empty: it says none

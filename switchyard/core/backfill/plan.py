@@ -201,7 +201,7 @@ def is_unended(row: BackfillRow) -> bool:
 
 
 def _is_filed(row: BackfillRow) -> bool:
-    """Backfill has written its file: an adopted row has no folder otherwise."""
+    """Returns whether backfill has written the row's file: an adopted row has no folder otherwise."""
     return row.ledger_state == FILED or (row.adopted and bool(row.gcs_artifacts_path))
 
 

@@ -29,7 +29,7 @@ class AdoptedRun(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def request_key(self) -> str:
-        """The row's: a second adoption finds the first one's."""
+        """The request key of the row, by which a second adoption finds the first one's row."""
         return f"{ADOPTED}{self.mlflow_run_id}"
 
 

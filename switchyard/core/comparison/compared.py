@@ -160,7 +160,7 @@ def _to_curves(read: Mapping[int, PublishedRun]) -> list[ComparedCurve]:
 
 
 def _to_numbers(values: Iterable[Value]) -> dict[Field, float]:
-    """Metrics and best values; of a metric the final value goes before the last one of a series."""
+    """Returns metrics and best values; of a metric the final value goes before the last one of a series."""
     by_kind: dict[str, dict[str, float]] = {}
     for value in values:
         if value.number is not None and value.kind not in ("param", "tag"):

@@ -57,7 +57,7 @@ class Compare(msgspec.Struct, frozen=True, tag=True):
 
     @property
     def is_text(self) -> bool:
-        """The field's text is compared, not its number."""
+        """Whether the field's text is compared, not its number."""
         return isinstance(self.constants[0], str)
 
 
@@ -121,7 +121,7 @@ def parse_field_and_way(text: str, *, of: str) -> tuple[Field, str]:
 
 
 def parse_fields(text: str, *, of: str) -> tuple[Field, ...]:
-    """Fields between commas; ``params.*`` is a field of that name. Raises: BadFilter."""
+    """Reads the fields between commas; ``params.*`` is a field of that name. Raises: BadFilter."""
     parser = _Parser(text, of=of)
     if parser.is_done():
         return ()

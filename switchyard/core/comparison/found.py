@@ -49,7 +49,7 @@ class FoundRun(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def with_deleted(runs: Sequence[FoundRun], deleted: Mapping[int, datetime]) -> list[FoundRun]:
-    """Returns the lines, of which `deleted` says whose MLflow run is gone, and since when."""
+    """Returns the lines; `deleted` says of which runs the MLflow run is gone, and since when."""
     return [
         msgspec.structs.replace(run, mlflow_deleted_at=deleted[run.id]) if run.id in deleted else run for run in runs
     ]

@@ -34,7 +34,7 @@ class Order(msgspec.Struct, frozen=True):
 
     @property
     def ranks(self) -> tuple[int, ...]:
-        """What comes one after the other. A param or tag that is a number and a text is a number."""
+        """The kinds of values, one after the other. A param or tag that is a number and a text is a number."""
         if self.field.section in ("params", "tags"):
             return (TEXT, NUMBER, NOTHING) if self.descending else (NUMBER, TEXT, NOTHING)
         if self.field.section or self.field.name == "duration_s":

@@ -60,7 +60,7 @@ def _choose_in_folder(folder: str, there: Sequence[str]) -> list[str]:
 
 
 def _choose_matching(data_uri: str, there: Sequence[str]) -> list[str]:
-    """Names are compared as they are on disk: in a file's URI ``%20`` is a space."""
+    """Returns the names that match, compared as they are on disk: in a file's URI ``%20`` is a space."""
     plain = unquote if data_uri.startswith("file:") else str
     pattern = re.compile("[^/]*".join(re.escape(plain(part)) for part in data_uri.split("*")))
     return [uri for uri in there if pattern.fullmatch(plain(uri)) and not _has_note(uri.split("/")[-1:])]

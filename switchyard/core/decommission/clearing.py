@@ -41,7 +41,7 @@ class Facts(msgspec.Struct, frozen=True, kw_only=True):
     is_completed: bool = False  # of a run
     versions: tuple[str, ...] = ()  # that are made of it and may answer still: `shop 3`
     retired: tuple[str, ...] = ()  # that are made of it and tombstoned
-    holds: tuple[str, ...] = ()  # versions whose files lie in this very thing, whatever its kind, and may answer still
+    holds: tuple[str, ...] = ()  # versions that have files in this very thing, whatever its kind, and may answer still
     is_named: bool = True  # something names it: a row its manifest, a manifest its object
     is_unfinished: bool = True  # someone may be at work there, or went away from unfinished work
     has_source: bool = False  # of a copy: what it is a copy of is there
@@ -63,7 +63,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     """What a person asks for."""
 
     older_than_days: int = 90
-    models: bool = False  # also models that were never registered, or whose versions are all retired
+    models: bool = False  # also models that were never registered, or have retired versions alone
     copies: bool = False  # also copied artifacts that no manifest names
 
 

@@ -116,7 +116,7 @@ class DrillEvidence(Evidence, frozen=True, kw_only=True, tag="drill"):
     equal_runs: int
     registry_equal: bool
     artifacts_equal: bool  # false if none were compared
-    artifacts_compared: int = 0  # runs whose copied artifacts were read again; 0 also if it was not counted
+    artifacts_compared: int = 0  # runs of which the copied artifacts were read again; 0 also if it was not counted
     differences: tuple[str, ...] = ()
 
 
@@ -129,7 +129,7 @@ class QuietEvidence(Evidence, frozen=True, kw_only=True, tag="quiet"):
     newest_point_at: datetime | None = None
     since: datetime
     until: datetime
-    services: tuple[str, ...] = ()  # whose metric and log were read
+    services: tuple[str, ...] = ()  # their metric and log were read
     requests: int = 0  # by the service's metric
     callers: tuple[Caller, ...] = ()  # by the request log
     edge: int = 0  # requests that the log has just before, and the metric may count in that time
@@ -144,14 +144,14 @@ class StopEvidence(Evidence, frozen=True, kw_only=True, tag="stop"):
 
 
 class UseEvidence(Evidence, frozen=True, kw_only=True, tag="use"):
-    """Whether anyone missed it, or started anything again, since MLflow was looked at last."""
+    """Whether anyone missed MLflow, or started anything again, since it was looked at last."""
 
     stopped_at: datetime
     since: datetime  # when MLflow was looked at last
     frozen_digest: str  # of that look
     callers: tuple[Caller, ...] = ()
     starts: tuple[str, ...] = ()  # without our own operations
-    services: tuple[str, ...] = ()  # whose metric and log were read
+    services: tuple[str, ...] = ()  # their metric and log were read
     requests: int = 0  # by the metric
     edge: int = 0  # as in `QuietEvidence`
     controls: tuple[Control, ...] = ()  # one a service

@@ -330,7 +330,7 @@ def check_stop(found: StopEvidence) -> list[str]:
 
 
 def check_use(found: UseEvidence, against: Against) -> list[str]:
-    """Long enough no one missed it, and no one started it."""
+    """Checks that for long enough no one missed it, and no one started it."""
     due = found.stopped_at + timedelta(days=against.rules.quiet_again_days)
     refusals = check_unused(found, against.rules)
     if against.now < due:
@@ -362,7 +362,7 @@ def check_unused(found: UseEvidence, rules: Rules) -> list[str]:
 
 
 def _find_unlogged(found: QuietEvidence | UseEvidence) -> list[str]:
-    """More requests by the metric than by the log, with those at its edge."""
+    """Refuses if the metric counts more requests than the log, with those at its edge."""
     known = sum(caller.requests for caller in found.callers)
     if found.requests <= known + found.edge:
         return []
@@ -373,7 +373,7 @@ def _find_unlogged(found: QuietEvidence | UseEvidence) -> list[str]:
 
 
 def check_approval(found: ApprovalEvidence, against: Against, of: State) -> list[str]:
-    """Enough people approved this inventory and these rules, for this, and still do."""
+    """Checks that enough people approved this inventory and these rules, for this, and still do."""
     refusals = list(found.refused)
     valid: set[str] = set()
     for one in found.approvers:

@@ -108,7 +108,7 @@ class PlanLine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):
-    """All of it, in the order of the deletion."""
+    """The whole plan, in the order of the deletion."""
 
     digest: str
     approved: str  # what a person types to approve: the digest of inventory and rules

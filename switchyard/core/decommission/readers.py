@@ -67,13 +67,13 @@ class EvidenceReader(Protocol):
         """Returns the newest run and point of MLflow's. Raises: BadSetup: no MLflow is named."""
 
     def list_needed(self) -> Sequence[Needed]:
-        """Places that Switchyard reads and writes, whatever becomes of MLflow."""
+        """Lists the places that Switchyard reads and writes, whatever becomes of MLflow."""
 
     def find_mlflow_address(self) -> Address | None:
         """Returns where MLflow's own database is; None: only MLflow's server is known."""
 
     def read_approvals(self, against: Against, state: str) -> HandedIn:
-        """Whose approvals of that inventory and state are verified."""
+        """Reads which approvals of that inventory and state are verified, and who made them."""
 
 
 class Drill(Protocol):
@@ -87,4 +87,4 @@ class Approvals(Protocol):
     """Verifies who approved."""
 
     def __call__(self, against: Against, state: str) -> HandedIn:
-        """Returns those whose approval of the inventory and state is proved. A second call reads again."""
+        """Returns those who provably approved the inventory and state. A second call reads again."""

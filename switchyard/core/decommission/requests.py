@@ -37,7 +37,7 @@ def is_at_edge(began_at: datetime, took: timedelta, since: datetime) -> bool:
 
 
 def list_control_refusals(services: Sequence[str], controls: Iterable[Control], *, counts: bool) -> tuple[str, ...]:
-    """Returns why silence proves nothing: a sentence for each service whose log, or metric, found nothing at all.
+    """Returns why silence proves nothing: a sentence for each service with nothing at all in its log, or metric.
 
     Args:
         counts: the metric must have found something too. It counts what reaches a container, so nothing of a service

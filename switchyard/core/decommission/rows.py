@@ -14,7 +14,7 @@ read back. Of a gate: passed, refused. Of either: stopped, by what was not expec
 
 
 class Walk(msgspec.Struct, frozen=True, kw_only=True):
-    """One row. `revision` grows with every call that writes, so that of two at once one loses."""
+    """The row of one walk. `revision` grows with every call that writes, so that of two at once one loses."""
 
     name: str
     walk: int  # 1 for the first plan of this name; each new inventory is one more

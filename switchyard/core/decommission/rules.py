@@ -28,7 +28,7 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     cost_days: int = 7  # full days after the last deletion
     drill_runs: int = 3  # that the restored MLflow must answer for
     approvals: int = 1  # people
-    known_callers: tuple[str, ...] = ()  # whose requests are not a surprise: our own reads; see `is_known`
+    known_callers: tuple[str, ...] = ()  # their requests are not a surprise: our own reads; see `is_known`
     give_up: tuple[str, ...] = ()  # kinds of what MLflow holds that may be lost (`switchyard verify --give-up`)
     export_uri: str = ""
     folder_uri: str = ""  # where inventory and record are kept

@@ -62,7 +62,7 @@ class Mention(msgspec.Struct, frozen=True, kw_only=True, order=True):
 
     @property
     def instead(self) -> str:
-        """What to do about it."""
+        """What to do about the mention."""
         return INSTEAD[self.what]
 
 

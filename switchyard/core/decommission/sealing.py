@@ -34,7 +34,7 @@ class Hidden(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
 
 
 class Values(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """All of them, of one inventory."""
+    """All hidden texts of one inventory."""
 
     format: Literal[1] = FORMAT
     inventory: str  # the digest of the inventory without them

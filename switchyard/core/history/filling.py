@@ -79,7 +79,7 @@ def is_source(unfilled: Unfilled, record: MetricsRecord) -> bool:
 
 
 def to_fill(unfilled: Unfilled, history: Mapping[str, Any], record: MetricsRecord) -> Fill:
-    """Series and values, of the record that the history was made of (`is_source`)."""
+    """Returns series and values, of the record that the history was made of (`is_source`)."""
     made = to_publication_of(
         unfilled.versions,
         record,
@@ -126,7 +126,7 @@ class FillBatch(msgspec.Struct):
 
     @property
     def settled(self) -> int:
-        """How many runs."""
+        """How many runs have an outcome, whichever."""
         return self.done + len(self.values) + len(self.replaced) + len(self.failed)
 
     def count(self, quick_test_id: int, state: FillState, error: str) -> None:

@@ -1,6 +1,6 @@
 """Which publication replaces which: one table, as data. docs/walk.md shows it; the database only reads, asks, writes.
 
-A further question (a mapping's version, say) is a further field of `Case` and of `Rule`, whose default is all of its
+A further question (a mapping's version, say) is a further field of `Case` and of `Rule`, by default with all of its
 values: the rules that do not ask it hold as before.
 """
 
@@ -47,7 +47,7 @@ class Shown(StrEnum):
 
 
 class Sources(StrEnum):
-    """Where both come from.
+    """Where both publications come from.
 
     At equal rank the run's own file goes before MLflow. MLflow's runs may change after they were published (params,
     tags, points that are logged late): of one MLflow run its newest word counts.
@@ -310,7 +310,7 @@ def choose_cached_at(publication: Publication, kept: Kept | None, *, now: dateti
 
 
 def choose_status(publication: Publication, result: PublishResult, row_status: str, *, force: bool) -> RunStatus | None:
-    """Returns what the row's own status becomes, whose word was `row_status`; None: it stays.
+    """Returns what the row's own status, which was `row_status`, becomes; None: it stays.
 
     A completed run stays completed, unless by force; a publication that something newer kept out says nothing of the
     row.

@@ -24,7 +24,7 @@ class Scalar(msgspec.Struct, frozen=True):
 
 
 def list_charted(record: MetricsRecord) -> Iterator[Scalar]:
-    """Losses, metrics and series on steps of their own, by their bare names.
+    """Yields losses, metrics and series on steps of their own, by their bare names.
 
     Where a series on its own steps has the name of another one, it is ``other_series.<name>``.
     """

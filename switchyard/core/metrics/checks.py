@@ -158,7 +158,7 @@ def describe(value: Any) -> str:
 
 
 def list_names(names: Iterable[str]) -> str:
-    """Names in words: ``a, b or c``."""
+    """Returns the names in words: ``a, b or c``."""
     *first, last = names
     return f"{', '.join(first)} or {last}" if first else last
 

@@ -91,7 +91,7 @@ class Measured(msgspec.Struct, frozen=True, kw_only=True):
     window: str = "test"
     pairs: int
     of_pairs: int  # that were held out; more than `pairs` where buyers were drawn
-    new_pairs: int  # of `pairs`, whose product the buyer had not bought in the train rows
+    new_pairs: int  # those of `pairs` with a product that the buyer had not bought in the train rows
     buyers: int
     products: int
     groups: dict[str, Group] = {}

@@ -166,7 +166,7 @@ def _to_pairs(values: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _escape(value: object) -> str:
-    """Return the text as one line without markup.
+    """Returns the text as one line without markup.
 
     >>> _escape("a | b\\n# <c>")
     'a \\\\| b # \\\\<c\\\\>'

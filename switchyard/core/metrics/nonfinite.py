@@ -41,7 +41,7 @@ def to_series(values: Iterable[float | None]) -> tuple[Series, dict[int, NonFini
 
 
 def take_non_finite(value: Any, keys: Keys = ()) -> tuple[Any, list[tuple[Keys, NonFiniteKind]]]:
-    """Any JSON value with null for each non-finite number in it, and where (the keys from its root) those stood.
+    """Returns a JSON value with null for each non-finite number, and where (the keys from its root) those stood.
 
     Raises:
         TooDeep: it is nested deeper than MAX_DEPTH.

@@ -30,7 +30,7 @@ def refuse_large(data: bytes, judged: Iterable[str], where: str) -> None:
     Bytes that are not a strict JSON object pass as far as they can be counted.
 
     Args:
-        judged: the names of the sections whose values are checked one by one.
+        judged: the names of the sections with values that are checked one by one.
 
     Raises:
         BadRecord: it has too many arrays and objects; or one of its other values has too many items.

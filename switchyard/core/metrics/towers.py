@@ -32,7 +32,7 @@ def read_towers(
 def _read_tower(
     found: dict[str, Any], names: tuple[str, str], length: int | None, unknown: dict[str, Any], checks: Checks
 ) -> TowerStatistics:
-    """Arrays are series, `histogram` is one; any other value is kept as it came."""
+    """Reads one tower: arrays are series, `histogram` is one; any other value is kept as it came."""
     arrays = {}
     other = {}
     for name, value in found.items():

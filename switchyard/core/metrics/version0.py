@@ -143,7 +143,7 @@ def _has_non_finite(edges: Any) -> bool:
 
 
 def _to_whole(row: Any) -> Any:
-    """Counts that went through a float metric (``12.0``) as the integers they are."""
+    """Returns counts that went through a float metric (``12.0``) as the integers they are."""
     if not isinstance(row, list):
         return row
     return [int(count) if isinstance(count, float) and count.is_integer() else count for count in row]

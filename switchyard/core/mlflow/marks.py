@@ -32,7 +32,7 @@ class RunMark(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def is_deleted(self) -> bool:
-        """The run, or its experiment, is deleted in MLflow, where both can still be restored."""
+        """Whether the run, or its experiment, is deleted in MLflow, where both can still be restored."""
         return "deleted" in (self.lifecycle, self.experiment_lifecycle)
 
 

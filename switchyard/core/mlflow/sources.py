@@ -91,7 +91,7 @@ def to_shown_uri(uri: str) -> str:
 
 
 def _shown(value: object) -> str:
-    """Python's own words for it, but of bounded length and depth: someone's file may be nested as deep as it likes."""
+    """Returns Python's own words for it, but short: someone's file may be nested as deep as it likes."""
     shown = reprlib.Repr()
     shown.maxstring = _SHOWN
     return shown.repr(value)

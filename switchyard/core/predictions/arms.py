@@ -70,7 +70,7 @@ def find_reason_to_stop(calls: int, errors: int) -> str:
 
 
 def to_overlap(champion: Sequence[str], challenger: Sequence[str]) -> float:
-    """Overlap@k, from 0 to 1: the part of the longer list's products that both have; 1 if both are empty."""
+    """Returns overlap@k, from 0 to 1: the part of the longer list's products that both have; 1 if both are empty."""
     longer = max(len(champion), len(challenger))
     return len(set(champion) & set(challenger)) / longer if longer else 1.0
 

@@ -143,7 +143,7 @@ def choose_kind(path: str) -> Kind:
 
 
 def guess_kind(data: bytes) -> Kind:
-    """XGBoost's or scikit-learn's, by what the pickle names: it may then name nothing else."""
+    """Guesses XGBoost or scikit-learn by what the pickle names: it may then name nothing else."""
     xgboost, sklearn, _ = KINDS
     return xgboost if any(name.startswith("xgboost.") for name in list_names(data)) else sklearn
 
@@ -200,7 +200,7 @@ def list_names(data: bytes) -> list[str]:
 
     `HIDDEN` stands for what it computes, and for what follows where it can no longer be read as one.
 
-    Source: pickletools, whose table says what each of its steps takes from the stack and puts there.
+    Source: pickletools; its table says what each of its steps takes from the stack and puts there.
     """
     found: list[str] = []
     stack: list[Any] = []

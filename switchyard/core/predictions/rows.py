@@ -35,7 +35,7 @@ class NewFeedback(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Feedback(msgspec.Struct, frozen=True, kw_only=True):
-    """What is kept of it. The last four are the prediction's; None as long as its row is not there."""
+    """What is kept of one feedback. The last four are the prediction's; None as long as its row is not there."""
 
     prediction_id: str
     kind: Kind
@@ -93,7 +93,7 @@ class Unmatched(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """What there is, to make statistics of."""
+    """The counts of which statistics are made."""
 
     traffic: tuple[Traffic, ...]
     said: tuple[Said, ...]

@@ -26,7 +26,7 @@ def read_xgboost_version(tail: bytes) -> str:
 
 
 def find_newer(library: str, saved: str, installed: str) -> str:
-    """Words where `saved` is newer than `installed`, by its first two numbers; empty: it is not, or is not known.
+    """Says if `saved` is newer than `installed`, by the first two numbers; empty if it is not, or is not known.
 
     >>> find_newer("XGBoost", "3.3.0", "3.2.1")
     'XGBoost 3.3.0 saved it, and 3.2.1 is installed'

@@ -167,7 +167,7 @@ def _read_row(instance: Any, signature: Signature, where: str, problems: list[st
 
 
 def _take_by_name(instance: dict[str, Any], columns: Sequence[Column], where: str, problems: list[str]) -> list[Any]:
-    """UNSET if a column that is needed is not there, which is said already."""
+    """Returns the values by name; UNSET for a missing column that is needed, which `problems` then names."""
     names = {column.name for column in columns}
     if unknown := [name for name in instance if name not in names]:
         problems.append(f"{where} has {_show(unknown)}, which the model does not take")
@@ -288,7 +288,7 @@ def find_bad_answers(values: Sequence[Any], *, count: int) -> list[str]:
 
 
 def _is_answer(value: Any) -> bool:
-    """Level by level, by the types that stand there: an answer may have a million values."""
+    """Checks level by level, by the types that stand there: an answer may have a million values."""
     level = [value]
     for _ in range(MAX_DIMENSIONS + 1):
         if not all(map(math.isfinite, filter(_is_float, level))):

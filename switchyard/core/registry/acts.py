@@ -8,7 +8,7 @@ from switchyard.core.registry.rows import Model, ModelVersion, Outcome, Promotio
 
 @dataclass(frozen=True)
 class Acts:
-    """Each is what the function of its name in `tasks.registry` is, or as that function without Prefect."""
+    """The acts on the registry: each is the function of its name in `tasks.registry`, or the same without Prefect."""
 
     register_run: Callable[[int, str, str, str], Registered]
     register_source: Callable[[str, str, str, str], Registered]

@@ -28,7 +28,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
-    """The model's row after it, and the steps in the order of writing; the last step answers the request.
+    """The model's row after a change, and the steps in the order of writing; the last step answers the request.
 
     If there is nothing to write, there are no steps. The stage that is left comes first, because two versions are never
     in Production at once.

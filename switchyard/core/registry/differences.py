@@ -28,7 +28,7 @@ class FileChange(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def change(self) -> Change:
-        """What the later version did to it."""
+        """What the later version did to the file."""
         if self.before is None:
             return "added"
         return "removed" if self.after is None else "changed"

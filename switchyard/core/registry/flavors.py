@@ -98,7 +98,7 @@ def is_tokenizer(path: str) -> bool:
 
 
 def find_pickled_tokenizers(paths: Iterable[str]) -> list[str]:
-    """Tokenizers that are pickles alone: a model of texts would be served as one of numbers without them.
+    """Finds tokenizers that are pickles alone: without them a model of texts would be served as one of numbers.
 
     >>> find_pickled_tokenizers(["model/mood.h5", "model/tokenizer.pkl"])
     ['model/tokenizer.pkl']

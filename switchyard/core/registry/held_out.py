@@ -29,7 +29,7 @@ class Wish(msgspec.Struct, frozen=True, kw_only=True):
     k: int = 10  # which k is judged
     data_uri: str = ""  # empty: the challenger's own, of which it held the newest out
     columns: Mapping[str, str] = {}
-    trained_until: str = ""  # of a version whose training did not say it
+    trained_until: str = ""  # of a version, if its training did not say it
     whole_days: bool = True
     buyers: int = 10_000  # asked for, at most
     min_buyers: int = 50

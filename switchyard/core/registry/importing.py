@@ -214,7 +214,7 @@ def to_source_key(origin: ModelOrigin, number: int) -> str:
 
 
 def find_conflicts(name: str, model: SourceModel, source_keys: Mapping[int, str]) -> str:
-    """Returns why the model cannot be imported as `name`, whose versions here have these source keys; empty: it can."""
+    """Returns why the model cannot be imported as `name`; empty: it can. Versions here have these `source_keys`."""
     ours = [
         number
         for number, key in sorted(source_keys.items())
@@ -276,7 +276,7 @@ def find_field_differences(
 
 
 def read_pairs(pairs: Sequence[str]) -> dict[str, str]:
-    """Pairs such as ``shop/v2=shop``, by what stands before the last ``=``. Raises: BadRequest.
+    """Reads pairs such as ``shop/v2=shop``, by what stands before the last ``=``. Raises: BadRequest.
 
     >>> read_pairs(["shop/v2=shop"])
     {'shop/v2': 'shop'}
@@ -291,7 +291,7 @@ def read_pairs(pairs: Sequence[str]) -> dict[str, str]:
 
 
 def read_productions(pairs: Sequence[str]) -> dict[str, int]:
-    """Pairs such as ``shop=3``: the champions that a person says. Raises: BadRequest."""
+    """Reads pairs such as ``shop=3``: the champions that a person says. Raises: BadRequest."""
     found = read_pairs(pairs)
     if bad := [f"{name}={number}" for name, number in found.items() if not number.isdecimal()]:
         raise BadRequest(f"a version is a number, as in shop=3; got {', '.join(bad)}")

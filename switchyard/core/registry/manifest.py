@@ -39,7 +39,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
     @property
     def size_bytes(self) -> int:
-        """All files together."""
+        """The size of all files together."""
         return sum(file.size_bytes for file in self.files)
 
     @property
@@ -55,7 +55,7 @@ class Manifest(msgspec.Struct, frozen=True):
 
 
 def to_manifest(files: Iterable[ModelFile], where: str) -> Manifest:
-    """Returns the manifest of `files`, in whatever order they come; `where` says in a message whose they are.
+    """Returns the manifest of `files`, in whatever order they come; a message says `where` they are from.
 
     Raises:
         BadRecord: no file, too many, or a path, a size or a hash that no manifest may have; all that is wrong.

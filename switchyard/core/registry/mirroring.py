@@ -158,7 +158,7 @@ def find_pairs(ours: Ours, mirror: Mirror, pairs: Mapping[int, int]) -> dict[int
 
 
 def _find_origin(version: int, ours: Ours, theirs: Mapping[int, Theirs]) -> int | None:
-    """It was imported from there: the number is the same, and so is the moment at which it was made."""
+    """Returns `version` if it was imported from there: with the same number, made at the same moment; else None."""
     made, there = ours.origins.get(version), theirs.get(version)
     return version if there is not None and made is not None and there.created_at_ms == made else None
 

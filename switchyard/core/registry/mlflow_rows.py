@@ -163,7 +163,7 @@ def _to_version(row: Row, number: int, tags: Mapping[str, str]) -> VersionOrigin
 
 
 def _to_int(value: Any) -> int:
-    """SQLite's columns take values of any type."""
+    """Returns the value as a version's number; it is checked, because SQLite's columns take values of any type."""
     number = int(value)
     if isinstance(value, float) or number < 0 or number > 2**31 - 1:
         raise ValueError(f"{value!r} is not a version")

@@ -1,4 +1,4 @@
-"""Promotion and rollback: who becomes champion, in whose place, and by what right."""
+"""Promotion and rollback: who becomes champion, in place of which version, and by what right."""
 
 import shlex
 from typing import Any

@@ -88,7 +88,7 @@ def move(held: Held, wanted: StageMove) -> Change:
 
 
 def share(held: Held, wanted: ShareChange) -> Change:
-    """Another share for the challenger. The same share: nothing.
+    """Gives the challenger another share. The same share changes nothing.
 
     Raises:
         StaleWrite: another version is the challenger, or none is.

@@ -14,7 +14,7 @@ KEY_LABEL: Final = "switchyard-key"
 
 
 class JobState(StrEnum):
-    """Code branches on these and on nothing else of a job."""
+    """The state of a job. Code branches on these and on nothing else of a job."""
 
     CLAIMED = "claimed"  # our row says that a job may be created; no job has been seen yet
     QUEUED = "queued"  # the job exists and waits for a machine

@@ -13,7 +13,7 @@ _DIGITS: Final = 18  # of the largest integer that every database takes
 
 
 def to_tags(identity: RunIdentity) -> dict[str, str]:
-    """Returns the tags by which an MLflow run tells whose it is, as a metrics file does in `run`."""
+    """Returns the tags by which an MLflow run tells which run it is, as a metrics file does in `run`."""
     return {f"{_TAG_PREFIX}{name}": str(getattr(identity, name)) for name in ("key", *_NUMBERS)}
 
 

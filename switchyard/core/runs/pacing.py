@@ -39,7 +39,7 @@ Source: https://cloud.google.com/vertex-ai/docs/quotas
 
 
 def to_interval_s(pace: Pace, waited_s: float, chance: float) -> float:
-    """Seconds until the next look, `waited_s` after the first one; `chance` in [0, 1) spreads it by 20 % either way."""
+    """Returns seconds until the next look, `waited_s` after the first; `chance` in [0, 1) moves it 20 % either way."""
     interval_s = max(pace.floor_s, waited_s / GROWTH) * (1 + JITTER * (2 * chance - 1))
     return min(pace.cap_s, interval_s)
 
@@ -52,7 +52,7 @@ class MinuteBudget:
         self._lock = threading.Lock()
 
     def take(self, now_s: float) -> bool:
-        """True, and one is taken, unless those of the last 60 s were all; `now_s`: of a clock that never goes back.
+        """Takes one and returns True, unless those of the last 60 s were all; `now_s`: of a clock that never goes back.
 
         >>> budget = MinuteBudget(2)
         >>> [budget.take(now_s) for now_s in (0, 1, 59, 60, 60.5)]

@@ -16,7 +16,7 @@ class Pulse(msgspec.Struct, frozen=True, kw_only=True):
     """A few numbers of all runs."""
 
     runs_by_status: dict[str, int] = {}  # as stored; an application's own table may have statuses of its own
-    oldest_unsettled_at: datetime | None = None  # when the oldest job was claimed whose end is not published
+    oldest_unsettled_at: datetime | None = None  # when the oldest job without a published end was claimed
     reconciled_at: datetime | None = None  # when reconcile last came to the end of a turn; None: never
 
 

@@ -58,7 +58,7 @@ def next_action(
     graces: Graces,
     deadline: datetime | None = None,
 ) -> Step:
-    """Returns the one thing to do now for a run in `status` whose newest job is `job`, as `report` sees that job.
+    """Returns the one thing to do now for a run in `status` with `job` as its newest job, as `report` sees that job.
 
     `report` Missing means that the launcher was asked and does not show the job; None, that it was not asked (there is
     no job, or it has ended). Decided from what is stored and seen now, never from what the caller did before: it may
@@ -101,7 +101,7 @@ def _after_publish(status: RunStatus, job: Job, now: datetime, graces: Graces) -
         # Published and ended in one transaction, then killed before the event: it is still owed, once. The ingest that
         # it starts tells the completion too.
         return Step(action=Action.ANNOUNCE)
-    # A completed run whose job failed, or was cancelled, is its owner's doing: of that no one is told later.
+    # If the job of a completed run failed, or was cancelled, its owner did that: of that no one is told later.
     owed = status is RunStatus.COMPLETED and job.state is JobState.SUCCEEDED and job.completed_event_at is None
     if not owed:
         return Step(action=Action.NOTHING)
@@ -141,7 +141,7 @@ def may_reopen(job: Job, status: RunStatus, *, is_newest: bool) -> bool:
 def is_published(run: Unsettled) -> bool:
     """Returns whether anything is published of the run that its end may leave as it is.
 
-    Its partial history may not, where its row is completed: an application's own, whose job was killed between its end
+    Its partial history may not, where its row is completed: an application's own, if its job was killed between its end
     and its last publish.
     """
     if run.job is not None and run.quick_test.status is RunStatus.COMPLETED:
@@ -154,7 +154,7 @@ def may_end(of_attempt: int | None, newest: NewestJob | None) -> bool:
 
     `newest` is the run's newest job as it is now (None: it has none).
 
-    `of_attempt` is the attempt whose end they were concluded from: 0 for none, None if someone decided on the run
+    `of_attempt`: from the end of this attempt they were concluded; 0 for none, None if someone decided on the run
     itself. What an attempt left takes a while to read. Meanwhile a request may have claimed the next one, or the
     attempt may have been reopened: the row is then that job's to end. Ended all the same, its job would be cancelled.
     """

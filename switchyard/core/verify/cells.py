@@ -169,7 +169,7 @@ def _to_difference(expected: Cells, found: Cells, place: Place, path: str, at: l
 
 
 class _Kinds:
-    """A `non_finite`, whose entries are taken by the values that they speak of; what is left speaks of none."""
+    """A `non_finite`: values take the entries that speak of them, and what is left speaks of none."""
 
     def __init__(self, non_finite: Any) -> None:
         self._odd: Cells = {} if isinstance(non_finite, dict) else {("non_finite", None): to_text(non_finite)}
@@ -224,7 +224,7 @@ def _add_tower(cells: Cells, path: str, statistics: TowerStatistics, epochs: lis
         cells[f"{path}{_below(name)}", None] = to_text(value)
     if statistics.histogram is not None:
         histogram = msgspec.structs.asdict(statistics.histogram)
-        del histogram["edges_assumed"]  # it says whose the edges are, and changes no value
+        del histogram["edges_assumed"]  # it says where the edges come from, and changes no value
         _add_counts(cells, f"{path}.histogram.counts", histogram.pop("counts"), epochs)
         cells |= {(f"{path}.histogram.{name}", None): to_text(value) for name, value in histogram.items()}
 

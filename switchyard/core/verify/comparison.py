@@ -95,7 +95,7 @@ class Comparison:
         )
 
     def _read_file(self) -> MetricsRecord | None:
-        """None: there is none, or it is damaged, which is a difference."""
+        """Reads the metrics file; None: there is none, or it is damaged, which is a difference."""
         if not isinstance(self._file, bytes):
             if self._is_filed or not (self._file is None or isinstance(self._file, NotFound)):
                 self._add("file", "", expected="a metrics file", found=str(self._file or "nothing"))
@@ -233,7 +233,7 @@ class Comparison:
 
     @property
     def _has_histograms(self) -> bool:
-        """A history may be published without them, and says so."""
+        """Whether histograms are published: a history may be published without them, and says so."""
         return bool(self._kept.histograms) or self._history.get("histogram_available") is not False
 
     def _compare_histograms(self, expected: Publication) -> None:

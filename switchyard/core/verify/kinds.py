@@ -75,7 +75,7 @@ NO_OTHERS: Final[Mapping[str, int]] = {}
 class KindFound(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What there is of one kind in the store, and what of that is kept elsewhere.
 
-    Rows by table; artifacts by whose they are, as far as it names a place for them; runs of other experiments than were
+    Rows by table; artifacts by their owners, as far as it names a place for them; runs of other experiments than were
     asked about by experiment.
     """
 
@@ -143,7 +143,7 @@ def find_kinds(
         if kind == "artifacts":
             line = _find_artifacts(kind, "runs", artifacts.stored, artifacts) if artifacts else None
         elif kind == "logged-model-artifacts":
-            # Some are counted and not listed: deleted or damaged ones, whose place no one tells.
+            # Some are counted and not listed: deleted or damaged ones, and no one tells their place.
             untold = max(0, store.rows.get("logged_models", 0) - len(artifacts.models)) if artifacts else 0
             line = _find_artifacts(kind, "logged_models", artifacts.models, artifacts, untold) if artifacts else None
         elif kind == "trace-artifacts":

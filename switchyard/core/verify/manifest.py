@@ -87,7 +87,7 @@ def to_manifest(
 
 
 def name_swapped(runs: Sequence[VerifiedRun]) -> list[VerifiedRun]:
-    """Returns `runs`; on the line of one whose published digest is that of another one's points, the other is named."""
+    """Returns `runs`; a line with a published digest of another run's points names that other run."""
     owners = {run.charted_digest: run for run in reversed(runs) if run.charted_digest}
     named = []
     for run in runs:

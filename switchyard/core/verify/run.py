@@ -77,7 +77,7 @@ class _OfRun(msgspec.Struct):
 
 
 def _to_versions(history: dict[str, Any] | None) -> Versions:
-    """Returns the versions of a history whose digests are lost: those that publish such histories."""
+    """Returns the versions of a history with lost digests: those that publish such histories."""
     return FIRST_VERSIONS if history is not None and history.get("schema_version") == 1 else Versions()
 
 
@@ -91,7 +91,7 @@ def to_run_id(kept: KeptRun) -> str:
 
 
 def _read_history(kept: KeptRun) -> dict[str, Any] | None:
-    """None: nothing is there, or nothing that can be read."""
+    """Reads the stored history; None: nothing is there, or nothing that can be read."""
     if kept.history_text is None:
         return None
     try:
@@ -102,7 +102,7 @@ def _read_history(kept: KeptRun) -> dict[str, Any] | None:
 
 
 def _judge_unpublished(kept: KeptRun, history: dict[str, Any] | None) -> tuple[State, str]:
-    """VERIFIED: there is a history of ours, to be compared."""
+    """Judges what is stored before any comparison; VERIFIED: there is a history of ours, to be compared."""
     if kept.history_text is None:
         return State.UNPUBLISHED, "nothing is published"
     if history is None and kept.digests is None:

@@ -40,7 +40,7 @@ def compare_sources(file: MetricsRecord, mlflow: MetricsRecord) -> SharedValues:
     a gap.
     """
     found, expected = _to_shared_cells(file), _to_shared_cells(mlflow)
-    for path in _list_edges(file):  # of a histogram whose edges the file has, compared there
+    for path in _list_edges(file):  # of a histogram that has its edges in the file, compared there
         expected.pop((path, None), None)
     kept_alone = 0
     only_in_mlflow: dict[str, None] = {}

@@ -77,7 +77,7 @@ def open_kinds(
     """Returns one `Cloud` for each of `kinds`. Asks Google nothing.
 
     Args:
-        access: see `open_access`, whose `endpoint` stands for all of Google's addresses.
+        access: see `open_access`; its `endpoint` stands for all of Google's addresses.
         pause: waits between two looks at an operation.
 
     Raises: BadSetup: google-cloud-run is not installed, and Cloud Run services are among the kinds."""

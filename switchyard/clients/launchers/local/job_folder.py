@@ -45,7 +45,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Running(msgspec.Struct, frozen=True, kw_only=True):
-    """What runs it. The training began its own session, so its id is also its session's and its group's."""
+    """What runs a job. The training began its own session, so its id is also its session's and its group's."""
 
     supervisor: Identity
     training: Identity
@@ -53,7 +53,7 @@ class Running(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Exit(msgspec.Struct, frozen=True, kw_only=True):
-    """How it ended: enough to report and to list the job without reading any other file."""
+    """How a job ended: enough to report and to list the job without reading any other file."""
 
     state: JobState
     reason: Reason

@@ -54,7 +54,7 @@ class PartWriter:
         return self._digest.value
 
     def add(self, rows: Sequence[Row]) -> None:
-        """Appends a page."""
+        """Appends a page of rows."""
         if not rows:
             return
         self._digest.add(rows)

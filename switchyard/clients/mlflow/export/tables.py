@@ -35,7 +35,7 @@ class Table(msgspec.Struct, frozen=True):
     name: str
     columns: list[str]
     order: list[str]  # the columns by which its rows are sorted; those of the primary key where there is one
-    as_text: frozenset[str] = frozenset()  # columns whose type only the database knows
+    as_text: frozenset[str] = frozenset()  # columns of a type that only the database knows
 
     @property
     def by_run(self) -> bool:

@@ -8,7 +8,7 @@ down_revision = "0002"
 
 
 def upgrade() -> None:
-    """Makes two tables, and adds columns whose defaults hold for every history that was published before."""
+    """Makes two tables, and adds columns with defaults that hold for every history that was published before."""
     op.add_column("switchyard_published", sa.Column("digest_version", sa.Integer, nullable=False, server_default="1"))
     op.add_column("switchyard_published", sa.Column("mapping_version", sa.Integer, nullable=False, server_default="1"))
     op.add_column("switchyard_published", sa.Column("rules", sa.Text, nullable=False, server_default=""))
