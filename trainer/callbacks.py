@@ -60,7 +60,7 @@ class EpochLogs(keras.callbacks.Callback):
 class ValidationRecall(keras.callbacks.Callback):
     """Adds ``val_recall_at_10`` to the epoch's logs, for the callbacks after it.
 
-    It is the share of `pairs` whose product is among its buyer's ten best. A catalogue of fewer than ten products has
+    It is the share of `pairs` with a product among their buyers' ten best. A catalogue of fewer than ten products has
     none. With a `blend` the products are ranked by its score, and ``val_tower_recall_at_10`` is added, which ranks them
     by the towers alone.
 
@@ -160,7 +160,7 @@ class StopWhenNotFinite(keras.callbacks.Callback):
         self._epoch, self._is_noted = epoch, False
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Notes the epoch's first step whose loss is not finite."""
+        """Notes the epoch's first step with a loss that is not finite."""
         if self._is_noted or not _describe_losses(logs or {}):
             return
         call_steps = self._pace.call_steps
@@ -189,7 +189,7 @@ BATCH_HOOKS = ("on_train_batch_begin", "on_train_batch_end", "on_batch_begin", "
 
 
 def takes_stacks(callback: keras.callbacks.Callback) -> bool:
-    """Whether `callback` may be called once for many steps: it says so, or it does not look at batches at all.
+    """Returns whether `callback` may be called once for many steps: it says so, or does not look at batches at all.
 
     >>> takes_stacks(Progress()), takes_stacks(keras.callbacks.LambdaCallback(on_train_batch_end=print))
     (True, False)

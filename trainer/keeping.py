@@ -80,7 +80,7 @@ class KeepBest(keras.callbacks.Callback):
     finite is ignored.
 
     Attributes:
-        recall: the callback whose hits are read; must be set before `fit`.
+        recall: the callback that has the hits; must be set before `fit`.
     """
 
     recall: ValidationRecall
@@ -95,11 +95,11 @@ class KeepBest(keras.callbacks.Callback):
 
     @property
     def best_epoch(self) -> int:
-        """The epoch whose weights are kept; -1: no weights are kept."""
+        """The epoch of the weights that are kept; -1: no weights are kept."""
         return self._seen.best_epoch
 
     def is_stalled(self, epochs: int) -> bool:
-        """True if none of the last `patience` of the `epochs` done was a gain."""
+        """Returns whether none of the last `patience` of the `epochs` done was a gain."""
         return 0 <= self._seen.level_epoch < epochs - self._patience
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:

@@ -67,7 +67,7 @@ def read_arguments(arguments: Sequence[str], environment: Environment) -> tuple[
     parser = FlagParser(prog="python -m trainer", description=__doc__)
     add_flags(parser, RunSpec, title="the run")
     add_flags(parser, TrainSpec, title="the training", unsaid=UNSAID)
-    # An older flow does not pass a setting whose default has changed since; the run's row has the default of that time.
+    # If a default has changed since, an older flow does not pass the setting; the run's row has the older default.
     values = {**UNSAID, **vars(parser.parse_args(list(arguments)))}
     if "data_uri" in values:
         values["data_uri"] = to_absolute(values["data_uri"], str(Path.cwd()))

@@ -13,7 +13,7 @@ from types import FrameType
 
 NON_FINITE_EPOCHS = 3  # in a row, and the training is given up: weights that are nan stay nan
 
-RECALL_K = 10  # early stopping by recall counts the pairs whose product is among the first ten
+RECALL_K = 10  # early stopping by recall counts the pairs with a product among the first ten
 
 EXIT_STOPPED = 128 + signal.SIGTERM  # 143, what a shell reports for a process that SIGTERM ended
 
@@ -42,7 +42,7 @@ class StopWish:
 
 
 def is_stalled(losses: Sequence[float], patience: int) -> bool:
-    """True if none of the last `patience` epochs had a lower loss than all epochs before it; `patience` 0: never.
+    """Returns whether none of the last `patience` epochs had a lower loss than all before it; `patience` 0: never.
 
     It depends on the losses alone (Keras' EarlyStopping counts in memory), so a restart decides the same.
 

@@ -187,7 +187,7 @@ class Training:
         return epochs
 
     def _is_stalled(self, epochs: int) -> bool:
-        """Whether the `epochs` that an earlier process of this job left are already the last ones."""
+        """Returns whether the `epochs` that an earlier process of this job left are already the last ones."""
         if self._best:
             return self._best.is_stalled(epochs)
         return is_stalled(self.journal.record.read_losses("val_loss"), self.spec.early_stopping_patience)

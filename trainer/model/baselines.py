@@ -143,7 +143,7 @@ class ItemKnn:
         return found
 
     def _compare(self, entries: npt.NDArray[Any], first: int, last: int, owners: npt.NDArray[Any]) -> None:
-        """Finds the neighbours of the products from `first` to before `last`, whose purchases are `entries`."""
+        """Finds the neighbours of the products from `first` to before `last`; `entries` are the purchases of these."""
         past, products = self.past, len(self.past.share)
         rows, own = list_owned(past, owners[entries])
         at = (past.places[entries] - first)[rows].astype(np.int64) * products + past.places[own]

@@ -134,7 +134,7 @@ class Past:
         return BlendWeights(cosine=1.0, prior=scale if has_prior else 0.0, repeat=repeat if has_repeats else None)
 
     def leave_out_own(self, pairs: Pairs) -> Pairs:
-        """Returns those of the pairs whose product is new to the buyer."""
+        """Returns those of the pairs with a product that is new to the buyer."""
         products = len(self.share)
         owned = np.repeat(np.arange(len(self.starts) - 1), np.diff(self.starts)) * products + self.places
         is_new = ~np.isin(pairs.buyers.astype(np.int64) * products + pairs.products, owned)

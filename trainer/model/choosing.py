@@ -21,7 +21,7 @@ CHOICE_SCORES: Final = 200_000_000
 """The most scores (buyers times products) that measuring one set of numbers takes: a few seconds of one core.
 One to two hundred sets are measured."""
 NEW_PAIRS: Final = 200
-"""With fewer pairs whose product is new to the buyer, those are not measured separately: chance would decide."""
+"""With fewer pairs that have a product new to the buyer, those are not measured separately: chance would decide."""
 ROUNDS: Final = 2
 
 PRIOR_GRID: Final[Mapping[str, tuple[float, ...]]] = {
@@ -61,7 +61,7 @@ class Judge:
         self._measured_new: dict[tuple[float, ...], float] = {}
 
     def measure(self, numbers: Numbers) -> float:
-        """Returns log(recall@10) on all pairs, plus log(recall@10) on pairs whose product is new to the buyer.
+        """Returns log(recall@10) on all pairs, plus log(recall@10) on pairs with a product that is new to the buyer.
 
         The second is ranked only among products that are new to the buyer: numbers that are good only for repeats must
         not win. It is left out if there are fewer than NEW_PAIRS such pairs."""
@@ -107,7 +107,7 @@ def choose_numbers(
 
 
 def draw_pairs(pairs: Pairs, *, products: int, seed: int) -> Pairs:
-    """Draws at most CHOICE_PAIRS of the pairs, whose buyers have at most CHOICE_SCORES scores (at least one buyer).
+    """Draws at most CHOICE_PAIRS of the pairs; their buyers have at most CHOICE_SCORES scores (at least one buyer).
 
     The same seed draws the same pairs."""
     drawn = np.random.default_rng(seed).permutation(len(pairs))[:CHOICE_PAIRS]

@@ -22,7 +22,7 @@ def rank_by_model(
     A score is the product of the vectors of a buyer [buyers, dim] and a product [products, dim], plus what `terms` add.
 
     Products with an equal score count as above if they come earlier in the catalogue: a model that gives all products
-    the same score must not look perfect. The same holds for a model whose vectors hold nan: a pair with a score of nan
+    the same score must not look perfect. The same holds for a model with nan in its vectors: a pair with a score of nan
     ranks last, and any other product with a score of nan counts as above.
 
     A buyer's scores are computed once, however many pairs the buyer has, and at most CHUNK_VALUES scores are held at
@@ -88,7 +88,7 @@ def rank_by_popularity(product_counts: np.ndarray[Any, Any], pairs: Pairs) -> np
 
 
 def to_recalls(ranks: np.ndarray[Any, Any], products: int, ks: Iterable[int] = RECALL_KS) -> dict[int, float]:
-    """Returns the share of held-out pairs whose product is among the first k, for each k that the catalogue can fill.
+    """Returns the share of held-out pairs with a product among the first k, for each k that the catalogue can fill.
 
     Each pair counts once, so a buyer with many held-out products counts as many times (it is no mean over buyers).
     """

@@ -187,7 +187,7 @@ class TwoTower(keras.Model):
 
     @property
     def metrics(self) -> list[keras.metrics.Metric]:
-        """Reset by Keras at the start of each epoch and each evaluation."""
+        """The metrics, which Keras resets at the start of each epoch and each evaluation."""
         return list(self.means.values())
 
     def get_config(self) -> dict[str, Any]:

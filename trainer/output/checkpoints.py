@@ -8,7 +8,7 @@ A restart of the same job, or the next attempt at the same run, goes on from the
 
 During the refit the variables are those of the refit's model, `epochs` stays as it was, and `refit_epochs` counts.
 
-A kill between any two writes leaves a checkpoint.json whose folder is complete: a new folder is written beside the old
+A kill between any two writes leaves a checkpoint.json with a complete folder: a new folder is written beside the old
 one, then checkpoint.json, and only then is the old folder deleted.
 
 The next attempt reads the newest checkpoint of the earlier attempts, if the configuration and the data are the same,

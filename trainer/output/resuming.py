@@ -55,7 +55,7 @@ def check_state(model: keras.Model, arrays: Sequence[Array]) -> None:
 
 
 class Keeper(Protocol):
-    """Something else whose state a restart needs."""
+    """Something else that has a state which a restart needs."""
 
     def to_arrays(self) -> dict[str, Array]:
         """Returns its state, by name."""

@@ -1,6 +1,6 @@
 """Writes the growing record after the first epoch, then at most once in ten seconds, and after the last epoch.
 
-Every epoch is offered to MLflow, whose thread takes those that it has time for.
+Every epoch is offered to MLflow; its thread takes those that it has time for.
 """
 
 import time

@@ -1,6 +1,6 @@
 """Everything that is collected from a training, as callbacks for the plain ``fit`` of any Keras model.
 
-Two lines are enough, here for a model of another kind, whose layers are named after the towers:
+Two lines are enough, here for a model of another kind, with layers named after the towers:
 
 >>> import numpy as np, keras
 >>> buyer, product = keras.Input((3,), name="buyer"), keras.Input((2,), name="product")
@@ -45,6 +45,6 @@ def collect_statistics(
     """
     return [
         WeightStatistics(record, towers),
-        WeightNorms(record, towers),  # after the statistics, whose norms it takes
+        WeightNorms(record, towers),  # after the statistics, because it takes their norms
         GradientStatistics(record, towers, every_steps=every_steps),
     ]

@@ -236,7 +236,7 @@ class GradientStatistics(keras.callbacks.Callback):
             )
 
     def _is_sampled(self) -> bool | None:
-        """Whether the step being traced is a sampled one; None if that is not known yet, see `GradientSums.add`."""
+        """Returns whether the step being traced is a sampled one; None if not known yet, see `GradientSums.add`."""
         if self._every_steps == 1:
             return True
         # A model that trains on stacks of batches says which step of a stack is being traced.

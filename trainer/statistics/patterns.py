@@ -14,7 +14,7 @@ TOWER_PATTERNS: Mapping[str, str] = {"query": "query|buyer", "candidate": "candi
 
 
 def match_towers(variables: Iterable[Any], patterns: Mapping[str, str] = TOWER_PATTERNS) -> dict[str, list[Any]]:
-    """Returns each tower's variables, those whose path contains a match of its pattern, in the model's order.
+    """Returns each tower's variables, in the model's order: their paths contain a match of the tower's pattern.
 
     Raises:
         BadRequest: a pattern matches no variable, or a variable matches two patterns; the message lists all paths.

@@ -104,7 +104,7 @@ def _read_chunks(values: npt.NDArray[Any]) -> Iterator[Moments]:
 
 
 class WeightNorms(keras.callbacks.Callback):
-    """Adds the weights' L2 norms to the record's ``gradient`` section, whose name is the legacy payload's.
+    """Adds the weights' L2 norms to the record's ``gradient`` section, named as in the legacy payload.
 
     ``total`` is the norm of all trainable weights; each tower has its own. If `WeightStatistics` of the same towers
     came before, its norms are used, and the weights are not read a second time.
