@@ -99,7 +99,7 @@ class ReconcileResult(msgspec.Struct, kw_only=True):
     failed: dict[int, str] = {}  # the error that is in the ledger too
     # By name: jobs of no run that is open, which could not be recorded, cancelled or looked for.
     failed_jobs: dict[str, str] = {}
-    mirrored: list[str] = []  # models whose mirror in MLflow's registry was not as ours
+    mirrored: list[str] = []  # models that had a mirror in MLflow's registry that was not as ours
 
 
 class RepairsFailed(SwitchyardError):

@@ -129,7 +129,7 @@ def _find_run(wanted: TrainParameters, request_key: str, parameters: dict[str, A
 def _claim(run: QuickTest, request_key: str, parameters: dict[str, Any], wanted: TrainParameters) -> ClaimedJob:
     """Returns the request's newest job, or claims the right to create its next one."""
     if is_limited():
-        # Before the claim: reconcile ends a claim whose job does not come, and the turn may take longer.
+        # Before the claim: reconcile ends a claim if its job does not come, and the turn may take longer.
         _take_turn(run, request_key, wanted)
     return claim_job(run.id, request_key, parameters, wanted.machine.image)
 
