@@ -33,8 +33,10 @@ def test_a_thousand_jobs_cost_one_sweep(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """One LIST over all, a GET for each job missing from it, nothing for those at work; every end is settled.
-    Where many are missing at once, no turn takes more requests than it may, and the next goes on."""
+    """One LIST asks for all, a GET for each job missing from it, nothing for those at work; every end is settled.
+
+    Where many are missing at once, no turn takes more requests than it may, and the next goes on.
+    """
     vertex = start_vertex(new_job_state=VertexState.JOB_STATE_QUEUED)
     for name in Settings.__struct_fields__:
         monkeypatch.delenv(name.upper(), raising=False)

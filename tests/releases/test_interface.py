@@ -64,8 +64,11 @@ def now() -> dict[str, Any]:
 def test_all_that_the_last_release_took_is_taken_and_no_default_changes_unnamed(
     before: dict[str, Any], now: dict[str, Any], part: str
 ) -> None:
-    """Name, type, limits and default of each. A default that changes results changes in one named release:
-    docs/decisions/0014-a-trainer-is-told-what-differs.md."""
+    """Name, type, limits and default of each stay the same, or are named as changed.
+
+    A default that changes results changes in one named release:
+    docs/decisions/0014-a-trainer-is-told-what-differs.md.
+    """
     assert before[part]
     assert list(list_losses(before[part], now[part])) == CHANGED.get(part, [])
 

@@ -560,8 +560,10 @@ def find_chart(page: Page, title: str) -> str:
 
 
 def test_every_other_series_is_drawn(visit: Visit) -> None:
-    """A chart each in its group, on the epochs or on steps of their own, whatever they are called; the best is starred.
-    Every point and the towers' statistics on request."""
+    """Each chart is in its group, on the epochs or on steps of its own, whatever its name; the best is starred.
+
+    Every point and the towers' statistics come on request.
+    """
     page = visit.open("series")
     expect(page.locator("#series-charts h4")).to_have_text(
         ["batch_loss", "recall", "learning_rate", HOSTILE, "__proto__"]

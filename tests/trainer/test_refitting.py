@@ -281,8 +281,10 @@ def test_the_score_is_made_of_all_rows_with_the_numbers_chosen_before(
 
 
 def test_killed_in_the_refit_a_process_goes_on_there(tmp_path: Path, trainers: Trainers) -> None:
-    """By SIGKILL, after the second epoch of it: started again, it trains the other two, and ends as one that was not.
-    The line of each epoch says how far the whole is."""
+    """Killed after the second epoch of the refit and started again, it trains the other two, and ends as the whole.
+
+    The line of each epoch says how far the whole is.
+    """
     flags = [*TINY_FLAGS, "--epochs=4", "--refit", "--no-statistics", "--checkpoint-pause-s=0"]
     assert trainers.run(tmp_path / "whole", *flags).returncode == 0
     flags.append(f"--checkpoints-uri={(tmp_path / 'checkpoints').as_uri()}")

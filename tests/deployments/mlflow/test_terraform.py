@@ -1,5 +1,7 @@
-"""The Terraform files of the MLflow server: formatted, parsed, and consistent with the entrypoint. No plan was made:
-that needs Google's provider, which cannot be had here."""
+"""The Terraform files of the MLflow server: formatted, parsed, and consistent with the entrypoint.
+
+No plan is made: that needs Google's provider, which cannot be had here.
+"""
 
 import re
 import shutil

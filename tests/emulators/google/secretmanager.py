@@ -72,8 +72,10 @@ class Secrets(Service):
 
     @route("secretmanager.projects.secrets.delete", "secretmanager.secrets.delete")
     def delete(self, call: Call) -> Json:
-        """With all versions, at once: the delay is for versions only, and no method brings a secret back (inferred:
-        the document has none)."""
+        """Deletes the secret with all versions, at once.
+
+        The delay is for versions only, and no method brings a secret back (inferred: the document has none).
+        """
         secret = self._secret(call.path)
         self._check_etag(secret, call.one("etag"))
         self.secrets.take(call.path)

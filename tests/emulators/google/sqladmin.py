@@ -91,8 +91,10 @@ class Sql(Service):
 
     @route("sql.databases.list", "cloudsql.databases.list")
     def list_databases(self, call: Call) -> Json:
-        """Of an instance that does not run: refused. Source:
-        https://github.com/turbot/steampipe-plugin-gcp/issues/243 (the whole answer)."""
+        """Lists the databases; refuses for an instance that does not run.
+
+        Source: https://github.com/turbot/steampipe-plugin-gcp/issues/243 (the whole answer).
+        """
         instance = self._instance(call)
         if instance["settings"]["activationPolicy"] == "NEVER":
             said = "Invalid request: Invalid request since instance is not running."

@@ -1,5 +1,7 @@
-"""Logs folders that MLflow's `save_model` would have made, each as `model` of a run, and registers it:
-`python log_folders_to_server.py <url> <folder> ...`. Prints the runs' ids."""
+"""Logs folders that MLflow's `save_model` would have made, each as `model` of a run, and registers it.
+
+`python log_folders_to_server.py <url> <folder> ...`. Prints the runs' ids.
+"""
 
 import json
 import sys

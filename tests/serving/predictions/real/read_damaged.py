@@ -1,5 +1,7 @@
-"""Reads damaged copies of models of tensors, each in a process of its own, and prints how these ended:
-`python read_damaged.py <count> <folder> <model>/model/<file> ...`. The library is imported once: that takes seconds."""
+"""Reads damaged copies of models of tensors, each in a process of its own, and prints how these ended.
+
+`python read_damaged.py <count> <folder> <model>/model/<file> ...`. The library is imported once: that takes seconds.
+"""
 
 import json
 import os

@@ -1,5 +1,7 @@
-"""Models that Keras and TensorFlow themselves have made, and MLflow saved, through registry and server:
-`make test-models` builds it. Each load takes seconds: TensorFlow is imported again."""
+"""Models that Keras and TensorFlow themselves have made, and MLflow saved, through registry and server.
+
+`make test-models` builds it. Each load takes seconds: TensorFlow is imported again.
+"""
 
 import os
 import subprocess

@@ -1,5 +1,7 @@
-"""Trains Keras models, saves them in each format and by MLflow, and prints what Keras itself answers:
-`python train_keras.py <folder> <site-packages of an MLflow>`."""
+"""Trains Keras models, saves them in each format and by MLflow, and prints what Keras itself answers.
+
+`python train_keras.py <folder> <site-packages of an MLflow>`.
+"""
 
 import json
 import sys
