@@ -94,7 +94,7 @@ class Progress(keras.callbacks.Callback):
     """Prints one line per epoch; the launcher draws its progress bar from these lines."""
 
     def on_epoch_end(self, epoch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Prints; ``epoch`` counts from 0, the message from 1."""
+        """Prints the epoch's line; ``epoch`` counts from 0, the message from 1."""
         epochs = self.params["epochs"]
         values = {name: float(value) for name, value in (logs or {}).items() if "regularization" not in name}
         shown = " ".join(f"{name} {value:.4g}" for name, value in values.items() if "total" not in name)
@@ -115,7 +115,7 @@ class StopAtBatchEnd(keras.callbacks.Callback):
         self._wish = wish
 
     def on_train_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:
-        """Raises: Stopped."""
+        """Checks whether SIGTERM has come. Raises: Stopped."""
         self._wish.check()
 
     def on_test_batch_end(self, batch: int, logs: Mapping[str, Any] | None = None) -> None:

@@ -44,7 +44,7 @@ class Asked(msgspec.Struct, frozen=True, kw_only=True):
         return f"{PATH}?{urlencode(pairs)}" if pairs else PATH
 
     def to_pairs(self, *, without: str = "") -> list[tuple[str, str]]:
-        """Names and values of the address, for a form's hidden fields too; those named in `without` are left out."""
+        """Returns names and values of the address, also for a form's hidden fields; names in `without` are left out."""
         found: list[tuple[str, str]] = []
         for field in msgspec.structs.fields(self):
             value = getattr(self, field.name)

@@ -124,7 +124,7 @@ class Patience:
             self._in_a_row, self._limit = 0, 2 * self._limit
 
     def note_trouble(self, err: TryAgain) -> None:
-        """Counts one more. Raises: TryAgain: there were too many in a row."""
+        """Counts one more failure. Raises: TryAgain: there were too many in a row."""
         with self._lock:
             self._in_a_row += 1
             if self._in_a_row >= self._limit:

@@ -139,7 +139,7 @@ class Manifests:
         return found[0] if found is not None else None
 
     def keep(self, to_uri: str, digest: str, manifest: Manifest, size_bytes: int) -> None:
-        """Remembers it; forgets those that were used longest ago if there is no room. A second call changes nothing."""
+        """Remembers the manifest; without room, forgets those used longest ago. A second call changes nothing."""
         with self._lock:
             if size_bytes > self._limit_bytes or (to_uri, digest) in self._kept:
                 return

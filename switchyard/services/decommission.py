@@ -173,7 +173,7 @@ def _to_rules(rules: Rules, wanted: Wanted, following: State) -> Rules:
 
 
 class _Next:
-    """Takes one state."""
+    """Takes a walk one state further."""
 
     def __init__(self, site: Site, walk: Walk, inventory: Inventory, following: State, wanted: Wanted) -> None:
         self._site = site

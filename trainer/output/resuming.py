@@ -47,7 +47,7 @@ def put_state(model: keras.Model, arrays: Sequence[Array]) -> None:
 
 
 def check_state(model: keras.Model, arrays: Sequence[Array]) -> None:
-    """Raises: as `put_state`."""
+    """Checks that the arrays fit the model's state. Raises: as `put_state`."""
     expected = [(tuple(variable.shape), str(variable.dtype)) for variable in list_state(model)]
     found = [(array.shape, array.dtype.name) for array in arrays]
     if found != expected:

@@ -294,7 +294,7 @@ class RestStore(RestTracking):
         return sum(len(page.get("traces", ())) for page in self._each_page(partial(ask, some)))
 
     def _ask_traces(self, experiment_ids: Sequence[str], token: Mapping[str, str]) -> dict[str, Any]:
-        """Asks MLflow 3. Source: search_traces_v3, mlflow/server/handlers.py, 3.17.2."""
+        """Asks MLflow 3 for traces. Source: search_traces_v3, mlflow/server/handlers.py, 3.17.2."""
         places = [
             {"type": "MLFLOW_EXPERIMENT", "mlflow_experiment": {"experiment_id": number}} for number in experiment_ids
         ]

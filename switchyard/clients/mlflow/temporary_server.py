@@ -104,7 +104,7 @@ def _is_answering(url: str) -> bool:
 
 
 def _stop(process: "subprocess.Popen[bytes]") -> None:
-    """Stops it. The entrypoint hands the signal on to MLflow's processes, and kills them at the second one."""
+    """Stops the server. The entrypoint hands the signal on to MLflow's processes, and kills them at the second one."""
     for number in (signal.SIGTERM, signal.SIGTERM):
         with contextlib.suppress(ProcessLookupError):
             process.send_signal(number)

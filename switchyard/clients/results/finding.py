@@ -48,7 +48,7 @@ def find_runs(database: Database, query: RunQuery) -> RunPage:
 
 
 def _make_conditions(database: Database, query: RunQuery) -> Conditions:
-    """Makes them. A metric may be a final value or a series' last one; mostly all runs have it as one of the two."""
+    """Makes conditions. A metric may be a final value or a series' last one; mostly all runs have it as one of them."""
     conditions = Conditions(database.tables, database.reader.dialect.name)
     asked = dict.fromkeys([*list_fields(query.filter), query.order.field])
     double = [field for field in asked if len(field.kinds) > 1]

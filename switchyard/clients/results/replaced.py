@@ -137,7 +137,7 @@ def _to_more(found: SeriesAndValues | None) -> dict[str, str | None]:
 
 
 def _from_more(quick_test_id: int, row: Row[Any]) -> SeriesAndValues:
-    """Reads both. They are NULL for a history that was replaced before there were any."""
+    """Reads series and values. They are NULL for a history that was replaced before there were any."""
     series = msgspec.json.decode(row.series, type=FullSeries) if row.series is not None else None
     if row.run_values is None:
         return SeriesAndValues(quick_test_id, "", series, [])

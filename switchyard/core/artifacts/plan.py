@@ -124,7 +124,7 @@ class Totals(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def to_totals(plans: Sequence[RunPlan]) -> Totals:
-    """Counts. An object of two runs counts for both."""
+    """Counts all runs of a plan together; an object of two runs counts for both."""
     return Totals(
         runs=len(plans),
         objects=sum(plan.objects for plan in plans),

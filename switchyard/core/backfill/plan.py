@@ -113,7 +113,7 @@ class BatchResult(msgspec.Struct, kw_only=True):
         return self.published + self.unchanged + len(self.skipped) + len(self.failed)
 
     def add(self, other: "BatchResult") -> None:
-        """Counts `other` in."""
+        """Adds the counts and reasons of `other`."""
         self.published += other.published
         self.unchanged += other.unchanged
         self.values_alone += other.values_alone

@@ -85,7 +85,7 @@ def parse_space(texts: Sequence[str], base: TrainSpec) -> Space:
 
 
 def _split(text: str, problems: list[str]) -> Iterator[tuple[str, Any]]:
-    """Names with what is said of each: JSON as it is read, anything else as text."""
+    """Yields names with what is said of each: JSON as it is read, anything else as text."""
     name, _, said = text.partition("=")
     is_object = text.lstrip().startswith("{")
     try:
@@ -102,7 +102,7 @@ def _split(text: str, problems: list[str]) -> Iterator[tuple[str, Any]]:
 
 
 def _to_dimension(name: str, said: Any, base: TrainSpec) -> Dimension:
-    """Raises: ValueError, msgspec.ValidationError."""
+    """Reads what is said of one name. Raises: ValueError, msgspec.ValidationError."""
     kind = _find_kind(name)
     if isinstance(said, str):
         said = _parse_text(said, kind)

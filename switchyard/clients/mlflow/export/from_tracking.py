@@ -363,7 +363,7 @@ class _Tables:
         self._parts: dict[str, list[Part]] = {}
 
     def add(self, rows: Rows) -> None:
-        """Appends them; writes what is full."""
+        """Appends the rows; writes what is full."""
         for table, found in rows.items():
             at = 0
             while at < len(found):

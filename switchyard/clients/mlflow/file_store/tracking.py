@@ -324,7 +324,7 @@ class FolderTracking:
 
 
 def _join(owned: list[OwnedPoint], on_data: list[OwnedPoint]) -> list[OwnedPoint]:
-    """Joins them. A point that the model's file has too is kept with the model alone."""
+    """Joins both lists. A point that the model's file has too is kept with the model alone."""
     known = set(map(_to_identity, owned))
     return owned + [point for point in on_data if _to_identity(point) not in known]
 
