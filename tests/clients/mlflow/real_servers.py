@@ -38,8 +38,13 @@ def serve(version: str, store_uri: str, folder: Path, *, workers: int = 2) -> It
         *("--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--workers", str(workers)),
         *("--backend-store-uri", store_uri, "--artifacts-destination", str(folder / "artifacts")),
     ]
-    # mlflow starts gunicorn or uvicorn by name.
-    environ = os.environ | {"PATH": f"{environment}:{os.environ['PATH']}", "GIT_PYTHON_REFRESH": "quiet"}
+    # mlflow starts gunicorn or uvicorn by name. Jobs, which no test has, are off as in deployments/mlflow/entrypoint.py: they
+    # take three processes more.
+    environ = os.environ | {
+        "PATH": f"{environment}:{os.environ['PATH']}",
+        "GIT_PYTHON_REFRESH": "quiet",
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
+    }
     with log.open("wb") as output:
         process = subprocess.Popen(
             command, cwd=folder, env=environ, stdout=output, stderr=subprocess.STDOUT, start_new_session=True
