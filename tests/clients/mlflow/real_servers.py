@@ -38,8 +38,8 @@ def serve(version: str, store_uri: str, folder: Path, *, workers: int = 2) -> It
         *("--host", "127.0.0.1", "--port", url.rpartition(":")[2], "--workers", str(workers)),
         *("--backend-store-uri", store_uri, "--artifacts-destination", str(folder / "artifacts")),
     ]
-    # mlflow starts gunicorn or uvicorn by name. Its jobs are off, as in deployments/mlflow/entrypoint.py: no test has any,
-    # and they take three processes more.
+    # mlflow starts gunicorn or uvicorn by name. Its jobs, which take three processes, are off as in
+    # deployments/mlflow/entrypoint.py.
     environ = os.environ | {
         "PATH": f"{environment}:{os.environ['PATH']}",
         "GIT_PYTHON_REFRESH": "quiet",
