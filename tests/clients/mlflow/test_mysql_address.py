@@ -125,5 +125,5 @@ def test_error_is_classed_by_what_to_do_next(raised: Exception, expected: type[S
 def test_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is an extra."""
     monkeypatch.setitem(sys.modules, "pymysql", None)
-    with pytest.raises(BadSetup, match=r"pip install 'switchyard\[mysql\]'"):
+    with pytest.raises(BadSetup, match=r"pip install -e '\.\[mysql\]' in the checkout"):
         open_store(URI).describe()

@@ -85,5 +85,5 @@ def test_client_that_is_not_installed_is_said(monkeypatch: pytest.MonkeyPatch) -
     for name in CLIENT_SETTINGS:  # put back after the test
         monkeypatch.setenv(name, "")
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(BadSetup, match=r"pip install 'switchyard\[mlflow\]'"):
+    with pytest.raises(BadSetup, match=r"pip install -e '\.\[mlflow\]' in the checkout"):
         MlflowMirror("http://127.0.0.1:4").read("shop")

@@ -15,6 +15,6 @@ def test_a_sweep_without_optuna_says_what_to_install(tmp_path: Path, monkeypatch
     monkeypatch.setitem(sys.modules, "optuna", None)  # as if it were not there; in .venv it is not
     monkeypatch.delitem(sys.modules, "switchyard.clients.sweeps.optuna_trials", raising=False)
     connect._open_trials.cache_clear()
-    with pytest.raises(BadSetup, match=r"pip install -c constraints\.txt -e '\.\[sweep\]'"):
+    with pytest.raises(BadSetup, match=r"pip install -c constraints\.txt -e '\.\[worker,sweep\]'"):
         connect.Outside(read_settings({"STATE_DIR": str(tmp_path)})).trials("a")
     assert list(tmp_path.iterdir()) == []

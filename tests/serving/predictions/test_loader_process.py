@@ -108,7 +108,9 @@ def test_a_file_that_does_something_to_its_reader_is_refused_with_the_reason(
 
 def test_a_library_that_is_not_installed_is_named_with_what_to_do(tmp_path: Path) -> None:
     """That is no fault of the model."""
-    with pytest.raises(BadSetup, match=r"needs planted, which is not installed .*pip install 'switchyard\[xgboost\]'"):
+    with pytest.raises(
+        BadSetup, match=r"needs planted, which is not installed .*pip install -e '\.\[xgboost\]' in the checkout"
+    ):
         open_planted(tmp_path, load="no library")
 
 
