@@ -1,7 +1,6 @@
 # One door: `make` alone lists the targets.
 SHELL := /bin/bash
 PYTHON ?= python3
-WORKERS ?= 2
 BIN := .venv/bin
 STATE := $(or $(STATE_DIR),$(CURDIR)/.switchyard)
 
@@ -77,7 +76,7 @@ test-races: setup ## 1,000 races of promoters and rollbacks on SQLite and on Pos
 	$(BIN)/python -m pytest -m slow -rP tests/clients/results/test_models_races.py
 
 test-mlflow: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed ## the readers against real MLflow servers, 2.9.2 and a current one
-	$(BIN)/python -m pytest -m needs_mlflow -n $(WORKERS) --dist loadfile --no-loadscope-reorder $(call marked,needs_mlflow)
+	$(BIN)/python -m pytest -m needs_mlflow -n 2 --dist loadfile --no-loadscope-reorder $(call marked,needs_mlflow)
 
 $(STATE)/reader/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(@D)
@@ -97,7 +96,7 @@ sweep-setup: setup $(STATE)/optuna/.installed ## Optuna beside .venv, for switch
 	@echo 'Now: export PYTHONPATH=$(STATE)/optuna'
 
 test-sweep: setup $(STATE)/optuna/.installed ## sweeps: the port over SQLite and Postgres, whole flows, some kills
-	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and not slow" -n $(WORKERS) --dist loadfile $(call marked,needs_optuna)
+	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and not slow" -n 2 --dist loadfile $(call marked,needs_optuna)
 
 test-sweep-slow: setup $(STATE)/optuna/.installed ## 20 random kills of a sweep of each method, and one interrupted at a terminal
 	PYTHONPATH=$(STATE)/optuna $(BIN)/python -m pytest -m "needs_optuna and slow" -rP $(call marked,needs_optuna)
@@ -111,7 +110,7 @@ $(STATE)/google-run/.installed: constraints.txt
 google-run: setup $(STATE)/google-run/.installed ## google-cloud-run beside .venv, for a decommission from a checkout
 
 test-decommission: setup $(STATE)/google-run/.installed ## a decommission over the local endpoint and in memory, with google-cloud-run
-	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "not slow" -n $(WORKERS) $(DECOMMISSION)
+	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m "not slow" -n 2 $(DECOMMISSION)
 
 test-decommission-slow: setup $(STATE)/google-run/.installed $(STATE)/mlflow-current/.installed ## each fault of Google's at each act, and the walk of docs/decommission.md
 	PYTHONPATH=$(STATE)/google-run $(BIN)/python -m pytest -m slow tests/services/test_decommission_endpoint.py tests/flows/test_decommission_page.py
@@ -158,7 +157,7 @@ test-implicit: setup $(STATE)/implicit/.installed ## iALS in the evaluation repo
 	$(BIN)/python -m pytest -m needs_implicit $(call marked,needs_implicit)
 
 test-models: setup $(STATE)/models-xgboost/.installed $(STATE)/models-mlflow/.installed ## models that XGBoost has trained and MLflow saved, and damaged ones (DAMAGED=200 of each format), one of 64 MB (BIG_BYTES=2147483648)
-	DAMAGED=$(or $(DAMAGED),6) BIG_BYTES=$(or $(BIG_BYTES),67108864) $(BIN)/python -m pytest -m needs_models -n $(WORKERS) --dist loadfile $(call marked,needs_models)
+	DAMAGED=$(or $(DAMAGED),6) BIG_BYTES=$(or $(BIG_BYTES),67108864) $(BIN)/python -m pytest -m needs_models -n 2 --dist loadfile $(call marked,needs_models)
 
 # One after the other: each of them also installs this package from the checkout.
 environments: setup $(STATE)/mlflow-2.9.2/.installed $(STATE)/mlflow-current/.installed $(STATE)/reader/.installed \

@@ -313,11 +313,16 @@ def test_waiting_ends_at_its_deadline_and_the_job_goes_on(scripted: Outside, tmp
         ),
         now=_long_ago(),
     )
-    with pytest.raises(JobFailed, match=r"still (queued|running).*It goes on, and reconcile publishes its end"):
-        train_now(request_key="slow", name=f"hold:{gate}", timeout_s=600, queue_timeout_s=0)
-    gate.touch()
+    slow: dict[str, Any] = {
+        "request_key": "slow", "name": f"hold:{gate}", "timeout_s": 600, "queue_timeout_s": 0,
+    }  # fmt: skip
+    train_now(**slow, wait=False)
     job = scripted.jobs.read_job(new.id)
     assert job is not None
+    wait_for(lambda: scripted.launcher.report([job.job_name])[job.job_name].state is JobState.RUNNING)
+    with pytest.raises(JobFailed, match=r"still running.*It goes on, and reconcile publishes its end"):
+        train_now(**slow)
+    gate.touch()
     wait_for(lambda: scripted.launcher.report([job.job_name])[job.job_name].state is JobState.SUCCEEDED)
 
 

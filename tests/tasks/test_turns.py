@@ -81,21 +81,28 @@ def test_it_is_counted_where_a_server_is_used(
     backend: str, api_url: str | None, limited: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process that brings its own Prefect is alone: nothing is counted there."""
-    environ = {"TRAINING_BACKEND": backend, "ARTIFACTS_URI": "gs://bucket", "GCP_PROJECT_ID": "demo-project",
-               "GCP_REGION": "us-central1", "TRAINER_IMAGE": "us-docker.pkg.dev/demo-project/r/i"}  # fmt: skip
-    for name, value in environ.items():
-        monkeypatch.setenv(name, value)
+    set_up(monkeypatch, backend)
     with temporary_settings({PREFECT_API_URL: api_url}):
         assert is_limited() is limited
 
 
-def test_a_server_of_this_process_alone_counts_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+def set_up(monkeypatch: pytest.MonkeyPatch, backend: str) -> None:
+    environ = {"TRAINING_BACKEND": backend, "ARTIFACTS_URI": "gs://bucket", "GCP_PROJECT_ID": "demo-project",
+               "GCP_REGION": "us-central1", "TRAINER_IMAGE": "us-docker.pkg.dev/demo-project/r/i"}  # fmt: skip
+    for name, value in environ.items():
+        monkeypatch.setenv(name, value)
+
+
+@pytest.mark.parametrize(("api_url", "limited"), [("http://own/api", False), ("http://teams/api", True)])
+def test_a_server_of_this_process_alone_counts_nothing(
+    api_url: str, limited: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """No one has made the limit there, and no one else submits by it."""
-    monkeypatch.setattr(tasks.local_prefect, "_own_servers", {"http://p/api"})
-    monkeypatch.setenv("PREFECT_API_URL", "http://p/api")
-    test_it_is_counted_where_a_server_is_used("vertex", "http://p/api", False, monkeypatch)
-    monkeypatch.setenv("PREFECT_API_URL", "http://q/api")
-    test_it_is_counted_where_a_server_is_used("vertex", "http://q/api", True, monkeypatch)
+    set_up(monkeypatch, "vertex")
+    monkeypatch.setattr(tasks.local_prefect, "_own_servers", {"http://own/api"})
+    monkeypatch.setenv("PREFECT_API_URL", api_url)
+    with temporary_settings({PREFECT_API_URL: api_url}):
+        assert is_limited() is limited
 
 
 def test_jobs_on_this_machine_are_not_counted(monkeypatch: pytest.MonkeyPatch) -> None:

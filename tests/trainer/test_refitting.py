@@ -149,21 +149,18 @@ def fields(spec: TrainSpec) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    ("kill_at", "name", "after"),
+    ("kill_at", "name"),
     [
-        (-1, "write_metrics", True),  # the completed file
-        (-1, "write_metrics", False),
-        (-2, "upload", False),  # of the exported model; after it is before the completed file, and so on
-        (-4, "write", True),  # the last checkpoint of the refit
-        (-4, "write", False),
-        (-6, "write", True),  # its first one
-        (-6, "write", False),
-        (-7, "write_metrics", False),  # its first snapshot: the test is done, and no checkpoint says so
-        (-8, "write_metrics", False),  # of all epochs
-        (-10, "write", True),  # the last checkpoint but one of the epochs
-        (-10, "write", False),
+        (-1, "write_metrics"),  # the completed file
+        (-2, "upload"),  # of the exported model
+        (-4, "write"),  # the last checkpoint of the refit
+        (-6, "write"),  # its first one
+        (-7, "write_metrics"),  # its first snapshot: the test is done, and no checkpoint says so
+        (-8, "write_metrics"),  # of all epochs
+        (-10, "write"),  # the last checkpoint but one of the epochs
     ],
 )
+@pytest.mark.parametrize("after", [False, True], ids=["before", "after"])
 def test_killed_at_any_effect_it_ends_in_the_same_numbers_and_files(
     whole: tuple[dict[str, Any], dict[str, bytes], list[str]],
     tmp_path: Path,
