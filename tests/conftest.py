@@ -6,6 +6,7 @@ import shutil
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import hypothesis
@@ -56,6 +57,21 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path.relative_to(HERE).parts[0] not in LONG_FILES)
 
 
+@pytest.fixture(autouse=True)
+def prepared_for_one_test() -> Iterator[None]:
+    """Takes back what a command that ran in this process has set for Prefect: it would hold for later tests too."""
+    before = {name: value for name, value in os.environ.items() if is_prepared(name)}
+    yield
+    for name in [name for name in os.environ if is_prepared(name)]:
+        del os.environ[name]
+    os.environ.update(before)
+
+
+def is_prepared(name: str) -> bool:
+    """Returns True for a variable that a command's `prepare_prefect` may set."""
+    return name == "SERVING_URL" or name.startswith("PREFECT_")
+
+
 __all__ = [
     "gcs",
     "gcs_root",
@@ -64,6 +80,7 @@ __all__ = [
     "idle_vertex_server",
     "make_client",
     "prefect_server",
+    "prepared_for_one_test",
     "start_vertex",
     "transport",
     "trusted_certificate",

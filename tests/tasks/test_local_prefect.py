@@ -29,7 +29,6 @@ class Healthy(BaseHTTPRequestHandler):
 @pytest.fixture
 def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServers]:
     """What a `make up` on other ports has noted, and a server that answers there."""
-    before = dict(os.environ)
     for name in Settings.__struct_fields__:
         monkeypatch.delenv(name.upper(), raising=False)
     monkeypatch.setenv("STATE_DIR", str(tmp_path))
@@ -43,9 +42,6 @@ def up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[LocalServers
         yield servers
         server.shutdown()
         thread.join()
-    # What is prepared stays set, for a whole process: not for the next test's.
-    os.environ.clear()
-    os.environ.update(before)
 
 
 @pytest.mark.parametrize(
