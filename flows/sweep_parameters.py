@@ -8,7 +8,7 @@ from msgspec import Meta
 from flows.parameters import RunParameters, TrainParameters
 from switchyard.core.errors import BadRequest
 from switchyard.core.runs.spec import TrainSpec
-from switchyard.core.sweeps.plan import SweepPlan, choose_direction, count_trials, to_base
+from switchyard.core.sweeps.plan import SweepPlan, check_comparable, choose_direction, count_trials, to_base
 from switchyard.core.sweeps.space import Params, list_grid, parse_space
 
 TRIALS = 20
@@ -75,6 +75,7 @@ class SweepParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
     def to_plan(self) -> SweepPlan:
         """Returns the plan. Raises: BadRequest: what is wrong with the search or the metric."""
         space = parse_space(self.search, self.to_spec())
+        check_comparable(self.metric, space)
         plan = SweepPlan(
             base=to_base(self.to_spec(), space),
             space=space,

@@ -4,6 +4,7 @@ import ast
 import re
 import subprocess
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -84,6 +85,25 @@ def test_pins_name_no_index() -> None:
     assert comment.startswith("#")
     assert lines
     assert [line for line in lines if not re.fullmatch(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+", line)] == []
+
+
+def test_a_set_up_checkout_installs_nothing_that_has_an_environment_of_its_own() -> None:
+    """`make run` installs `dev`: what it needs, extra by extra, is none of what stands beside `.venv`."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    beside = {"optuna", "implicit", "google-cloud-run", "mkdocs-material", "xgboost", "skops", "pandas"}
+    assert {"optuna", "implicit"} <= {_to_package(line) for lines in extras.values() for line in lines}
+    needed, left = set(), ["dev"]
+    while left:
+        for line in extras[left.pop()]:
+            ours = re.fullmatch(r"switchyard\[(.+)\]", line)
+            left += ours[1].split(",") if ours else []
+            needed.add(_to_package(line))
+    assert "pytest" in needed
+    assert needed & beside == set()
+
+
+def _to_package(line: str) -> str:
+    return re.split(r"[<>=!~\[; ]", line)[0]
 
 
 def test_tree_holds_no_path_of_one_machine() -> None:

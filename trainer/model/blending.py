@@ -1,7 +1,7 @@
 """Adds to the towers' score what look-up towers cannot know: what sold recently, and what the buyer bought before.
 
     score = cosine + temperature * (prior_p + repeat)
-    prior = shift * log(r_p / q_p) + popularity * log q_p
+    prior = shift * log(r_p / q_p) + popularity * (log q_p - its mean over the products)
     repeat = bought + count * log(1 + n) - recency * log(1 + age) if the buyer bought the product n > 0 times, else 0
 
 q is a product's share of all train purchases; r is its share when recent ones weigh more. docs/model.md has the

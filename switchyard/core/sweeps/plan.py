@@ -4,16 +4,26 @@ How many trials it has, and how many at once, may change.
 """
 
 import hashlib
-from typing import Any, Literal
+from collections.abc import Mapping
+from typing import Any, Final, Literal
 
 import msgspec
 
 from switchyard.core.errors import BadRequest
 from switchyard.core.history.best import Direction, find_direction, parse_directions
+from switchyard.core.metrics.record import LOSS_SERIES
 from switchyard.core.runs.spec import TrainSpec, to_digested
 from switchyard.core.sweeps.space import Params, Space, draw, list_grid
 
 Method = Literal["grid", "random", "tpe"]
+_MAKES_ANOTHER_LOSS: Final[Mapping[str, str]] = {
+    "batch_size": "it is a softmax among the products of a batch",
+    "temperature": "its logits are divided by it",
+    "logq_correction": "it changes the logits",
+    "l2": "it is the penalty's weight",
+}
+"""Parameters that change what the loss of our trainer measures, so that a smaller one is not a better model."""
+_WITHOUT_PENALTY: Final = ("loss", "val_loss")
 
 
 class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,6 +56,21 @@ def choose_direction(metric: str, directions: tuple[str, ...]) -> Direction:
     if found is None:
         raise BadRequest(f"metric: {metric} does not say which way is better. Add: --directions {metric}=max (or =min)")
     return found
+
+
+def check_comparable(metric: str, space: Space) -> None:
+    """Raises: BadRequest: trials would differ in what `metric` measures, not only in how good they are."""
+    if metric not in LOSS_SERIES:
+        return
+    names = [
+        name for name in space if name in _MAKES_ANOTHER_LOSS and not (name == "l2" and metric in _WITHOUT_PENALTY)
+    ]
+    if names:
+        reasons = "; ".join(f"{name} ({_MAKES_ANOTHER_LOSS[name]})" for name in names)
+        raise BadRequest(
+            f"metric: {metric} cannot compare trials that differ in {reasons}. Search other parameters, or take "
+            "--metric val_recall_at_10"
+        )
 
 
 def count_trials(plan: SweepPlan, asked: int, default: int) -> int:

@@ -1,5 +1,7 @@
 """What a sweep keeps for good, and what decides which trial is best."""
 
+from contextlib import nullcontext
+
 import msgspec
 import pytest
 
@@ -8,6 +10,7 @@ from switchyard.core.runs.spec import LATER_FIELDS, TrainSpec
 from switchyard.core.sweeps.plan import (
     Method,
     SweepPlan,
+    check_comparable,
     check_same,
     choose_direction,
     choose_params,
@@ -64,6 +67,24 @@ def test_the_name_or_the_caller_says_which_way_is_better(
 def test_a_metric_that_cannot_choose_is_refused(metric: str, said: str) -> None:
     with pytest.raises(BadRequest, match=said):
         choose_direction(metric, ())
+
+
+@pytest.mark.parametrize(
+    ("metric", "search", "said"),
+    [
+        ("val_loss", "batch_size=128,256", r"val_loss .* differ in batch_size \(it is a softmax among"),
+        ("val_loss", "temperature=.05..1", "temperature"),
+        ("loss", "logq_correction=true,false", "logq_correction"),
+        ("val_total_loss", "l2=0..1", "l2"),
+        ("val_loss", "l2=0..1", ""),
+        ("val_loss", "learning_rate=.1..3", ""),
+        ("val_recall_at_10", "batch_size=128,256", ""),
+    ],
+)
+def test_a_loss_that_measures_something_else_in_each_trial_does_not_choose(metric: str, search: str, said: str) -> None:
+    space = parse_space([search, "epochs=2,3"], TrainSpec())
+    with pytest.raises(BadRequest, match=said) if said else nullcontext():
+        check_comparable(metric, space)
 
 
 def test_a_grid_ends_by_itself_and_others_have_a_number() -> None:
