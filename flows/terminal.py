@@ -25,6 +25,7 @@ from flows.answers.verify import VerifyResult
 from flows.progress.bars import EXTRA, Bar
 from switchyard.cli import to_command
 from switchyard.core.history.tables import to_epoch_rows
+from switchyard.core.runs.rows import RunStatus
 from tasks.pages import is_serving
 
 _LINES_SHOWN = 20
@@ -115,6 +116,8 @@ def _print_run(result: RunResult, console: Console) -> None:
     rows = to_epoch_rows(result.history)
     if rows:
         console.print(_to_table("sampled epochs", list(rows[0]), [list(row.values()) for row in rows]))
+    if said := _to_early_end(result):
+        console.print(said, soft_wrap=True, highlight=False, markup=False)
     if result.final_metrics:
         console.print(_to_metrics_table(result.final_metrics))
         if measured_on := (result.history.get("params") or {}).get("test_measured_on"):
@@ -133,6 +136,17 @@ def _print_run(result: RunResult, console: Console) -> None:
             soft_wrap=True,
             highlight=False,
         )
+
+
+def _to_early_end(result: RunResult) -> str:
+    """Says that early stopping ended a completed training; empty if it did not, or the history does not tell."""
+    epochs, params = result.history.get("epochs") or [], result.history.get("params") or {}
+    asked, patience = params.get("epochs"), params.get("early_stopping_patience")
+    if result.status != RunStatus.COMPLETED or not (epochs and isinstance(asked, int) and patience):
+        return ""
+    done = epochs[-1] + 1  # sampling keeps the last one
+    metric = params.get("early_stopping_metric", "val_loss")
+    return f"Early stopping ended it after {done} of {asked} epochs, by {metric}." if done < asked else ""
 
 
 def _print_sweep(result: SweepResult, console: Console) -> None:

@@ -174,7 +174,10 @@ class Training:
             validation_data=to_test_batches(dataset.validation, batch_size=batch_size, seed=spec.seed),
         )
         epochs = len(self.journal.record.epochs) - first_epoch
-        say(f"trained {epochs} epochs of {pace.epoch_steps} steps in {time.monotonic() - began_at:.1f} s")
+        say(f"trained {epochs} epochs of {pace.epoch_steps} steps each in {time.monotonic() - began_at:.1f} s")
+        done, patience = len(self.journal.record.epochs), spec.early_stopping_patience
+        if not self._best and done < spec.epochs and self._is_stalled(done):
+            say(f"early stopping after epoch {done} of {spec.epochs}: val_loss was not lower in the last {patience}")
 
     def _restore(self, model: TwoTower) -> int:
         """Restores what an earlier process of this job left, and returns how many epochs that is."""

@@ -68,6 +68,33 @@ def test_a_refitted_run_says_which_model_the_figures_are_of(params: dict[str, st
     assert ("All figures are those of the model before the refit." in shown.getvalue()) == bool(params)
 
 
+@pytest.mark.parametrize(
+    ("epochs", "params", "status", "said"),
+    [
+        ([0, 5, 6], {"early_stopping_patience": 2}, RunStatus.COMPLETED, "ended it after 7 of 12 epochs, by val_loss."),
+        (
+            [0, 5, 6], {"early_stopping_patience": 2, "early_stopping_metric": "val_recall"}, RunStatus.COMPLETED,
+            "ended it after 7 of 12 epochs, by val_recall.",
+        ),
+        ([0, 5, 11], {"early_stopping_patience": 2}, RunStatus.COMPLETED, ""),
+        ([0, 5, 6], {"early_stopping_patience": 2}, RunStatus.FAILED, ""),
+        ([0, 5, 6], {"early_stopping_patience": 0}, RunStatus.COMPLETED, ""),
+        ([0, 5, 6], {"epochs": "many", "early_stopping_patience": 2}, RunStatus.COMPLETED, ""),
+        ([], {"early_stopping_patience": 2}, RunStatus.COMPLETED, ""),
+    ],
+)  # fmt: skip
+def test_a_run_that_early_stopping_ended_says_so(
+    epochs: list[int], params: dict[str, object], status: RunStatus, said: str
+) -> None:
+    """Another trainer's params may have other values under these names."""
+    shown = io.StringIO()
+    history = {"epochs": epochs, "params": {"epochs": 12, **params}}
+    result = RunResult(quick_test_id=7, status=status, gcs_artifacts_path="", final_metrics={}, url="", history=history)
+    print_result(result, Console(file=shown, width=100))
+    assert ("Early stopping" in shown.getvalue()) == bool(said)
+    assert said in shown.getvalue()
+
+
 FOLDER = Path(flows.terminal.__file__).parent
 
 
