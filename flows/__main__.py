@@ -24,6 +24,7 @@ from uuid import uuid4
 
 import msgspec
 
+from flows.artifacts_parameters import ArtifactsCopyParameters, ArtifactsPlanParameters, ArtifactsVerifyParameters
 from flows.decommission_parameters import (
     DecommissionNextParameters,
     DecommissionPlanParameters,
@@ -32,27 +33,28 @@ from flows.decommission_parameters import (
     DecommissionUndoParameters,
 )
 from flows.leaving_parameters import CleanParameters, DecommissionScanParameters
-from flows.parameters import (
-    ArtifactsCopyParameters,
-    ArtifactsPlanParameters,
-    ArtifactsVerifyParameters,
+from flows.mlflow_parameters import (
     BackfillParameters,
-    CancelParameters,
     ExportParameters,
     FillParameters,
-    ImportModelsParameters,
+    RestoreParameters,
+    VerifyParameters,
+)
+from flows.parameters import (
+    CancelParameters,
     IngestParameters,
     MigrateParameters,
-    MirrorParameters,
-    PromoteParameters,
     ReconcileParameters,
     RecoverParameters,
-    RegisterParameters,
-    RestoreParameters,
-    RollbackParameters,
     TrainParameters,
+)
+from flows.registry_parameters import (
+    ImportModelsParameters,
+    MirrorParameters,
+    PromoteParameters,
+    RegisterParameters,
+    RollbackParameters,
     ValidateParameters,
-    VerifyParameters,
 )
 from flows.sweep_parameters import SweepParameters
 from switchyard.asker import with_user

@@ -9,7 +9,7 @@ from uuid import uuid4
 from prefect import flow
 
 from flows.answers.artifacts import ArtifactsFailed, CopyResult, to_rows
-from flows.parameters import ArtifactsCopyParameters
+from flows.artifacts_parameters import ArtifactsCopyParameters
 from flows.signatures import takes
 from flows.steps.artifact_batches import BATCH_RUNS, copy_in_batches
 from switchyard.core.artifacts.plan import to_batches

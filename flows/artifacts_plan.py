@@ -5,7 +5,7 @@ from uuid import uuid4
 from prefect import flow
 
 from flows.answers.artifacts import PlanResult, to_plan_result, to_rows
-from flows.parameters import ArtifactsPlanParameters
+from flows.artifacts_parameters import ArtifactsPlanParameters
 from flows.signatures import takes
 from flows.steps.artifact_batches import BATCH_RUNS, in_batches
 from switchyard.core.artifacts.plan import to_batches

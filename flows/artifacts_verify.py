@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.answers.artifacts import ArtifactsFailed, VerifyArtifactsResult, to_rows
-from flows.parameters import ArtifactsVerifyParameters
+from flows.artifacts_parameters import ArtifactsVerifyParameters
 from flows.signatures import takes
 from flows.steps.artifact_batches import BATCH_RUNS, in_batches
 from switchyard.core.artifacts.plan import to_batches

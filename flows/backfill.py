@@ -14,7 +14,7 @@ from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.answers.backfill import BackfillFailed, BackfillResult
-from flows.parameters import BackfillParameters
+from flows.mlflow_parameters import BackfillParameters
 from flows.progress.batches import Watch
 from flows.signatures import takes
 from flows.steps.following import look_for_changes, note_seen

@@ -1,4 +1,4 @@
-"""What the flows of the group `decommission` take; flows/parameters.py has it for the others. Imports no Prefect."""
+"""What the flows of the group `decommission` take. Imports no Prefect."""
 
 from typing import Annotated, ClassVar
 

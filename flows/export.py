@@ -6,7 +6,7 @@
 from prefect import flow
 
 from flows.answers.store import ExportFailed, ExportResult, to_export_result
-from flows.parameters import ExportParameters
+from flows.mlflow_parameters import ExportParameters
 from flows.progress.stores import run_watched
 from flows.signatures import takes
 from tasks.export import export_mlflow, read_moved, to_export_uri

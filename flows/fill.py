@@ -11,7 +11,7 @@ from prefect.futures import PrefectConcurrentFuture, PrefectFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.answers.fill import FillFailed, FillResult
-from flows.parameters import FillParameters
+from flows.mlflow_parameters import FillParameters
 from flows.progress.batches import Watch
 from flows.signatures import takes
 from switchyard.core.batches import batched

@@ -5,7 +5,7 @@ from functools import partial
 from prefect import flow, get_run_logger
 
 from flows.answers.imported import ImportFailed, ImportModelsResult
-from flows.parameters import ImportModelsParameters
+from flows.registry_parameters import ImportModelsParameters
 from flows.signatures import takes
 from switchyard.core.errors import BadRequest, catch, to_message
 from switchyard.core.registry.importing import LostModel, SourceModel, choose, read_pairs, read_productions

@@ -1,4 +1,4 @@
-"""What `clean` and `decommission scan` take; `flows.parameters` has it for the other flows."""
+"""What `clean` and `decommission scan` take. Imports no Prefect."""
 
 from typing import Annotated
 

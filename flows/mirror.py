@@ -2,7 +2,7 @@
 
 from prefect import flow
 
-from flows.parameters import MirrorParameters
+from flows.registry_parameters import MirrorParameters
 from flows.signatures import takes
 from switchyard.core.errors import BadSetup, SwitchyardError
 from switchyard.core.registry.mirroring import MirrorResult

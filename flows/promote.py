@@ -3,7 +3,7 @@
 from prefect import flow, runtime
 
 from flows.answers.champion import ChampionResult, to_result
-from flows.parameters import PromoteParameters
+from flows.registry_parameters import PromoteParameters
 from flows.signatures import takes
 from flows.steps.champion import promote_version
 from tasks.registry import ACTS

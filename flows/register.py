@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.answers.registered import RegisterResult, to_result
-from flows.parameters import RegisterParameters
+from flows.registry_parameters import RegisterParameters
 from flows.signatures import takes
 from flows.steps.champion import register_run
 from tasks.registry import ACTS

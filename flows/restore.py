@@ -3,7 +3,7 @@
 from prefect import flow
 
 from flows.answers.store import RestoreResult, to_restore_result
-from flows.parameters import RestoreParameters
+from flows.mlflow_parameters import RestoreParameters
 from flows.progress.stores import run_watched
 from flows.signatures import takes
 from tasks.export import restore_mlflow, to_export_uri

@@ -3,7 +3,7 @@
 from prefect import flow, runtime
 
 from flows.answers.champion import ChampionResult, to_result
-from flows.parameters import RollbackParameters
+from flows.registry_parameters import RollbackParameters
 from flows.signatures import takes
 from flows.steps.champion import roll_back
 from tasks.registry import ACTS

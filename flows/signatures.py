@@ -1,4 +1,4 @@
-"""Makes a flow's signature from its type of parameters (`flows.parameters`), and checks each call against it."""
+"""Makes a flow's signature from its type of parameters, and checks each call against it."""
 
 import inspect
 from collections.abc import Callable

@@ -5,7 +5,7 @@ from prefect import flow, runtime
 from prefect.logging import get_run_logger
 
 from flows.answers.judged import ValidateResult, to_result
-from flows.parameters import ValidateParameters
+from flows.registry_parameters import ValidateParameters
 from flows.signatures import takes
 from switchyard.core.registry.held_out import Wish
 from switchyard.core.registry.judging import Thresholds, to_judgement, to_reason

@@ -13,7 +13,7 @@ from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
 from flows.answers.verify import NOTHING_TO_VERIFY, VerifyFailed, VerifyResult, to_result, to_table
-from flows.parameters import VerifyParameters
+from flows.mlflow_parameters import VerifyParameters
 from flows.progress.batches import Watch
 from flows.signatures import takes
 from flows.steps.imported_models import verify_models

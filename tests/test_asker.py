@@ -4,7 +4,8 @@ import getpass
 
 import pytest
 
-from flows.parameters import CancelParameters, PromoteParameters
+from flows.parameters import CancelParameters
+from flows.registry_parameters import PromoteParameters
 from switchyard.asker import with_user
 
 

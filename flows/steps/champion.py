@@ -3,7 +3,7 @@
 Imports no Prefect.
 """
 
-from flows.parameters import PromoteParameters, RegisterParameters, RollbackParameters
+from flows.registry_parameters import PromoteParameters, RegisterParameters, RollbackParameters
 from switchyard.core.registry.acts import Acts
 from switchyard.core.registry.names import read_expected
 from switchyard.core.registry.promotion import choose_rollback

@@ -9,7 +9,7 @@ from prefect.client.schemas.objects import State
 from prefect.futures import PrefectConcurrentFuture
 from prefect.task_runners import TaskRunner, ThreadPoolTaskRunner
 
-from flows.parameters import BackfillParameters
+from flows.mlflow_parameters import BackfillParameters
 from flows.progress.batches import Watch
 from switchyard.core.errors import SwitchyardError
 from tasks.shards import cancel_shards, read_shards, start_shard

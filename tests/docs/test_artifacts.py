@@ -3,7 +3,7 @@
 import re
 
 from flows.__main__ import FLOWS, GROUPS
-from flows.parameters import ArtifactsCopyParameters
+from flows.artifacts_parameters import ArtifactsCopyParameters
 from flows.steps.artifact_batches import BATCH_RUNS
 from switchyard.core.runs.flags import to_flag
 from switchyard.services import artifact_copying, artifacts

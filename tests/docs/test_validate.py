@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from prefect.settings import PREFECT_API_URL
 
-from flows.parameters import ValidateParameters
+from flows.registry_parameters import ValidateParameters
 from switchyard.clients.connect import Outside
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.settings import Settings, read_settings

@@ -7,9 +7,9 @@ import pytest
 
 import switchyard.services.announcing
 from flows.__main__ import read_command
-from flows.parameters import PromoteParameters, RegisterParameters, RollbackParameters
 from flows.promote import promote
 from flows.register import register
+from flows.registry_parameters import PromoteParameters, RegisterParameters, RollbackParameters
 from flows.rollback import rollback
 from switchyard.clients.connect import Outside
 from switchyard.core.errors import BadRecord, BadRequest, StaleWrite

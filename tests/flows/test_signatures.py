@@ -9,7 +9,8 @@ import msgspec
 import pytest
 from msgspec import Meta
 
-from flows.parameters import BackfillParameters, IngestParameters, TrainParameters
+from flows.mlflow_parameters import BackfillParameters
+from flows.parameters import IngestParameters, TrainParameters
 from flows.signatures import takes, to_parameters
 from switchyard.core.errors import BadRequest
 from tests.root import ROOT

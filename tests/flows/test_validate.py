@@ -13,9 +13,9 @@ from prefect.settings import PREFECT_API_URL
 import flows.__main__ as program
 import switchyard.services.validating as validating
 from flows.__main__ import read_command
-from flows.parameters import ValidateParameters
 from flows.promote import promote
 from flows.register import register
+from flows.registry_parameters import ValidateParameters
 from flows.train import train
 from flows.validate import validate
 from switchyard.clients.connect import Outside

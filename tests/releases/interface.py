@@ -69,9 +69,8 @@ def to_actions(parser: argparse.ArgumentParser) -> dict[str, Any]:
 
 def main() -> None:
     places = json.loads(sys.argv[1])
-    parameters = importlib.import_module("flows.parameters")
-    structs = {name: part for name, part in vars(parameters).items() if name.endswith("Parameters")}
     options, flows = importlib.import_module("trainer.options"), importlib.import_module("flows.__main__")
+    structs = {name: part for name, part in vars(flows).items() if name.endswith("Parameters")}
     serving = importlib.import_module("serving.__main__")
     environment = importlib.import_module("trainer.environment")
     settings = importlib.import_module(places["settings"]).Settings

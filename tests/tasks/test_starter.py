@@ -7,7 +7,7 @@ from prefect._internal.schemas.fields import CreatedBy  # what a client gets; it
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
 
-from flows.parameters import PromoteParameters
+from flows.registry_parameters import PromoteParameters
 from tasks.starter import with_starter
 
 WANTED = PromoteParameters(name="shop", version=1)
