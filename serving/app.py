@@ -5,6 +5,7 @@ from importlib.metadata import version
 from fastapi import FastAPI
 
 from serving.access import Access, Door
+from serving.access_document import document_tokens
 from serving.api import add_api, add_health
 from serving.assets import add_assets
 from serving.cross_origin import CrossOrigin
@@ -65,6 +66,8 @@ def create_app(outside: Outside, *, only_events: bool = False) -> FastAPI:
     add_problem_handlers(app)
     document_problems(app)
     document_examples(app)
+    if access is not None and access.guard is Guard.TOKENS:
+        document_tokens(app)
     app.add_middleware(Deadline)
     # Each stands in front of those above it: what the door refuses is counted, and other sites may read why.
     if access is not None and requests is not None:
