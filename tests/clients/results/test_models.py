@@ -8,6 +8,8 @@ import msgspec
 import pytest
 
 from switchyard.clients.results.engine import Database
+from switchyard.clients.results.guards import KEPT
+from switchyard.clients.results.migrate import migrate
 from switchyard.clients.results.models import SqlModels
 from switchyard.clients.results.tables import SCHEMA
 from switchyard.core.errors import BadRecord, BadRequest, BadSetup, NotFound, StaleWrite
@@ -25,7 +27,7 @@ from switchyard.core.registry.rows import (
     Verdict,
 )
 from switchyard.core.registry.stages import Act, Stage, Validation
-from tests.clients.results.places import NOW, Place, Places
+from tests.clients.results.places import NOW, Place, Places, run_sql, to_settings
 
 NAME = "fraud"
 LINEAGE = Lineage(
@@ -379,3 +381,40 @@ def test_registry_of_an_older_schema_is_refused(place: Place) -> None:
             SqlModels(Database(place.url, place.table)).list_models()
     finally:
         place.sql("UPDATE switchyard_alembic_version SET version_num = :schema", schema=SCHEMA)
+
+
+@pytest.mark.parametrize(
+    "lost",
+    [
+        "DROP FUNCTION switchyard_refuse() CASCADE",
+        "DROP TRIGGER switchyard_model_files_kept ON switchyard_model_files",
+        "ALTER TABLE switchyard_model_versions DISABLE TRIGGER ALL",
+    ],
+)
+def test_triggers_that_a_restore_lost_are_made_again(places: Places, tmp_path: Path, lost: str) -> None:
+    """As after a dump of tables, which has no functions; said once, and each table is guarded as before."""
+    place = places.make("postgres", tmp_path, fresh=True)
+    add(place, 1)
+    before = read_triggers(place.url)
+    assert {table for table, *_ in before} == set(KEPT)
+    run_sql(place.url, lost)
+    assert read_triggers(place.url) != before
+    assert "are there again: switchyard_model_" in migrate(to_settings(place.url))
+    assert read_triggers(place.url) == before
+    for table, acts in KEPT.items():
+        for act in acts:
+            statement = f"UPDATE {table} SET name = name" if act == "UPDATE" else f"DELETE FROM {table}"
+            with pytest.raises(Exception, match="is refused: it is kept for ever"):
+                run_sql(place.url, statement)
+    assert migrate(to_settings(place.url)).endswith("already")
+
+
+def read_triggers(url: str) -> list[tuple[str, str, str]]:
+    """Table, whether it is switched on, and definition."""
+    return sorted(
+        run_sql(
+            url,
+            "SELECT tgrelid::regclass::text, tgenabled::text, pg_get_triggerdef(oid) FROM pg_trigger "
+            "WHERE NOT tgisinternal",
+        )
+    )
