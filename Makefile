@@ -173,9 +173,10 @@ $(STATE)/docs/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt --target $(@D) mkdocs-material 'mkdocstrings[python]' mkdocs-swagger-ui-tag
 	@touch $@
 
-# Its own warning is about MkDocs 2, which our constraints do not install.
+# Its own warning is about MkDocs 2, which our constraints do not install. Not --quiet: it would leave out the warnings that
+# --strict counts.
 docs: setup $(STATE)/docs/.installed ## the documentation as a site, in .switchyard/site; every link is checked
-	NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(STATE)/docs:. $(BIN)/python -m mkdocs build --quiet
+	NO_MKDOCS_2_WARNING=1 PYTHONPATH=$(STATE)/docs:. $(BIN)/python -m mkdocs build --strict
 
 check: setup ## lint, types, import rules
 	$(BIN)/ruff check .

@@ -1,7 +1,7 @@
 """Makes the pages of the documentation's site (`mkdocs.yml`) that are not in `docs/`.
 
-They are README.md, CHANGELOG.md, the list of decisions, and the OpenAPI document of this version. A hook of MkDocs;
-nothing is written to `docs/`.
+They are README.md and other files of the top, the list of decisions, and the OpenAPI document of this version. A hook
+of MkDocs; nothing is written to `docs/`.
 
 Source of the events: https://www.mkdocs.org/user-guide/plugins/#events
 """
@@ -14,14 +14,21 @@ from typing import Final
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
 
+from serving.access_document import document_tokens
 from serving.app import create_app
 from switchyard.clients.connect import Outside
 from switchyard.clients.settings import read_settings
 
 ROOT: Final = Path(__file__).resolve().parent.parent
 _LINK: Final = re.compile(r"(?<=\]\()([^)#\s:]+)(#[^)\s]*)?(?=\))")
-_PAGES: Final = {"README.md": "index.md", "CHANGELOG.md": "changelog.md"}
+_PAGES: Final = {
+    "README.md": "index.md",
+    "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
+    "SECURITY.md": "security.md",
+}
 """The files outside `docs/` that are pages."""
+_ABOVE: Final = re.compile(rf"(?<=\]\()\.\./({'|'.join(map(re.escape, _PAGES))})")
 _NO_PAGES: Final = frozenset(("LICENSE",))
 """Files that are shown as they are."""
 
@@ -41,7 +48,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, **_: object) -> str:
     """Return a page of `docs/` with its links to files above `docs/`, and to the decisions, as links to their pages."""
-    markdown = re.sub(r"(?<=\]\()\.\./(README|CHANGELOG)\.md", lambda found: _PAGES[f"{found[1]}.md"], markdown)
+    markdown = _ABOVE.sub(lambda found: _PAGES[found[1]], markdown)
     return markdown.replace("](decisions/)", "](decisions/index.md)")
 
 
@@ -61,8 +68,10 @@ def list_decisions(folder: Path) -> str:
 
 
 def make_openapi() -> str:
-    """Return the OpenAPI document of `switchyard serve`, as JSON. Nothing is connected."""
-    return json.dumps(create_app(Outside(read_settings({}))).openapi(), allow_nan=False)
+    """Return the OpenAPI document of a `switchyard serve` with tokens, as JSON. Nothing is connected."""
+    app = create_app(Outside(read_settings({})))
+    document_tokens(app)
+    return json.dumps(app.openapi(), allow_nan=False)
 
 
 def _to_link(found: re.Match[str]) -> str:

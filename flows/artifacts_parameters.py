@@ -14,7 +14,7 @@ ArtifactsUri = Annotated[
         description="where the copies are (file://... or gs://...); empty: mlflow-artifacts below ARTIFACTS_URI",
     ),
 ]
-ArtifactsDestination = Annotated[
+ReadDestination = Annotated[
     str,
     Meta(
         pattern="^(|(file|gs)://.+|/.+)$",
@@ -44,7 +44,7 @@ class ArtifactsPlanParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_
     all_runs: EveryRun = False
     experiments: Experiments = ()
     to_uri: ArtifactsUri = ""
-    artifacts_destination: ArtifactsDestination = ""
+    artifacts_destination: ReadDestination = ""
     artifacts_roots: ArtifactsRoots = ()
     artifacts_from: ArtifactsFrom = ()
     export_uri: ExportUri = ""
@@ -60,7 +60,7 @@ class ArtifactsCopyParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_
     all_runs: EveryRun = False
     experiments: Experiments = ()
     to_uri: ArtifactsUri = ""
-    artifacts_destination: ArtifactsDestination = ""
+    artifacts_destination: ReadDestination = ""
     artifacts_roots: ArtifactsRoots = ()
     artifacts_from: ArtifactsFrom = ()
     export_uri: ExportUri = ""
@@ -83,7 +83,7 @@ class ArtifactsVerifyParameters(msgspec.Struct, frozen=True, kw_only=True, forbi
         bool, Meta(description="also read every artifact at its source, and compare it with its copy")
     ] = False
     to_uri: ArtifactsUri = ""
-    artifacts_destination: ArtifactsDestination = ""
+    artifacts_destination: ReadDestination = ""
     artifacts_roots: ArtifactsRoots = ()
     artifacts_from: ArtifactsFrom = ()
     export_uri: ExportUri = ""

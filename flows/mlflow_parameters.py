@@ -97,14 +97,14 @@ class BackfillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
 
 class FillParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Make every curve of runs that were published before.
+    """Add the full series that published runs lack.
 
     Fills the runs without full series. After an interruption the same command goes on. Histories stay as they are.
     """
 
     limit: Annotated[int, Meta(ge=0, description="fill at most N runs, the lowest ids first; 0: all")] = 0
     concurrency: Annotated[int, Meta(ge=1, le=64, description="batches at once, in threads")] = 2
-    batch_size: Annotated[int, Meta(ge=1, le=100_000, description="runs a batch, which is one task")] = 500
+    batch_size: Annotated[int, Meta(ge=1, le=100_000, description="runs in a batch; each batch is one task")] = 500
     export_uri: ExportUri = ""
 
 

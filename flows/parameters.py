@@ -112,7 +112,7 @@ class RunParameters(TrainSpec, frozen=True, kw_only=True, forbid_unknown_fields=
 class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """Train a run, and publish its history.
 
-    All fields of TrainSpec, flat, and how this run is named, waited for and published.
+    Takes the data, the model's settings, and how to name, wait for and publish the run.
     """
 
     GROUPS: ClassVar[dict[str, tuple[str, ...]]] = {
@@ -239,21 +239,17 @@ class ReconcileParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkn
         float,
         Meta(ge=0, description="seconds that the ingest of a job-ended event has before reconcile ingests by itself"),
     ] = 0
-    claim_grace_s: Annotated[
-        float, Meta(ge=0, description="seconds that a submission has between its claim and its job")
-    ] = 600
+    claim_grace_s: Annotated[float, Meta(ge=0, description="seconds to wait for a job after its claim")] = 600
     missing_grace_s: Annotated[
         float,
-        Meta(ge=0, description="seconds, and three looks, that must miss a job before it is called gone"),
+        Meta(ge=0, description="a job is gone when it is missing for this many seconds, and in three looks"),
     ] = MISSING_FOR.total_seconds()
     # Jobs at work are looked at too, and are the oldest: a limit below their number would hide the others for ever.
     limit: Annotated[int, Meta(ge=1, le=100_000, description="runs looked at in one go, the oldest first")] = 10_000
     # One over REST may take seconds, and the ends of jobs wait meanwhile: thousands are for backfill.
     without_job: Annotated[
         int,
-        Meta(
-            ge=0, le=100_000, description="completed rows without a job of ours published in one go, the newest first"
-        ),
+        Meta(ge=0, le=100_000, description="publish at most N completed rows without a job of ours, the newest first"),
     ] = 20
 
 

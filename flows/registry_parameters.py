@@ -23,7 +23,7 @@ By = Annotated[
 Reason = Annotated[str, Meta(max_length=2_000, description="why, for the model's history, which keeps it for ever")]
 RequestKey = Annotated[
     str,
-    Meta(max_length=200, description="the same key is done once, whatever happened since; empty: the flow run's id"),
+    Meta(max_length=200, description="a second call with the same key changes nothing; empty: the flow run's id"),
 ]
 
 
@@ -55,7 +55,8 @@ MaxLoss = Annotated[
     Meta(
         ge=-1,
         le=1,
-        description="how far below the champion's the interval's lower end may be, as a share of it; below 0: above it",
+        description="largest loss, as a share of the champion's value, at the interval's lower end; "
+        "negative: it must be better",
     ),
 ]
 Least = Annotated[float, Meta(ge=0, le=1, description="the version's own number must be at least this; 0: any")]
@@ -103,7 +104,7 @@ class ValidateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     ] = ""
     whole_days: Annotated[
         bool,
-        Meta(description="purchases count from the day (UTC) after the last training day; no: from the next moment"),
+        Meta(description="count purchases from the day (UTC) after training ended; no: from the next moment"),
     ] = True
     k: Annotated[
         int, Meta(ge=1, le=1_000, description="recall, NDCG and coverage are judged at the first K products")
@@ -115,7 +116,7 @@ class ValidateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
     min_ndcg: Least = 0.0
     min_coverage: Least = 0.0
     beat_popularity: Annotated[
-        bool, Meta(description="recall must surely be above that of the most bought products, if these are known")
+        bool, Meta(description="fail unless recall beats popularity by more than chance, if popularity is known")
     ] = True
     buyers: Annotated[
         int, Meta(ge=1, le=1_000_000, description="ask for at most N buyers, drawn by the seed if there are more")
@@ -124,7 +125,7 @@ class ValidateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         int, Meta(ge=2, le=1_000_000, description="refuse to judge by fewer buyers with a held-out purchase")
     ] = 50
     resamples: Annotated[int, Meta(ge=100, le=100_000, description="resamples of the bootstrap")] = 1_000
-    confidence: Annotated[float, Meta(ge=0.5, le=0.999, description="of the intervals")] = 0.95
+    confidence: Annotated[float, Meta(ge=0.5, le=0.999, description="confidence level of the intervals")] = 0.95
     seed: Annotated[
         int, Meta(ge=0, le=2**31 - 1, description="draws buyers and resamples; the same inputs give the same numbers")
     ] = 7

@@ -43,14 +43,14 @@ class SweepParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
     ]
     method: Annotated[
         Literal["grid", "random", "tpe"],
-        Meta(description="every combination; by chance; or by chance first, then near the best (TPE)"),
+        Meta(description="grid: every combination; random; tpe: some random trials, then near the best"),
     ] = "tpe"
     trials: Annotated[
         int, Meta(ge=0, le=10_000, description=f"how many runs; 0: every combination of a grid, {TRIALS} of others")
     ] = 0
-    at_once: Annotated[int, Meta(ge=1, le=64, description="at most N runs at work at once")] = 1
+    at_once: Annotated[int, Meta(ge=1, le=64, description="train at most N runs at the same time")] = 1
     metric: Annotated[
-        str, Meta(min_length=1, max_length=200, description="the series that decides: its best value over the epochs")
+        str, Meta(min_length=1, max_length=200, description="the series that ranks the trials, by its best epoch")
     ] = "val_recall_at_10"
     prune: Annotated[
         bool,

@@ -139,14 +139,18 @@ def _print_run(result: RunResult, console: Console) -> None:
 
 
 def _to_early_end(result: RunResult) -> str:
-    """Says that early stopping ended a completed training; empty if it did not, or the history does not tell."""
+    """Says that early stopping ended a completed training; empty if it did not, or the history does not tell.
+
+    A training of another trainer's has other names for these params, or says nothing of patience.
+    """
     epochs, params = result.history.get("epochs") or [], result.history.get("params") or {}
     asked, patience = params.get("epochs"), params.get("early_stopping_patience")
-    if result.status != RunStatus.COMPLETED or not (epochs and isinstance(asked, int) and patience):
+    is_ours = isinstance(asked, int) and isinstance(patience, int) and patience > 0
+    if result.status != RunStatus.COMPLETED or not (epochs and is_ours):
         return ""
     done = epochs[-1] + 1  # sampling keeps the last one
     metric = params.get("early_stopping_metric", "val_loss")
-    return f"Early stopping ended it after {done} of {asked} epochs, by {metric}." if done < asked else ""
+    return f"Early stopping ended the training after {done} of {asked} epochs ({metric})." if done < asked else ""
 
 
 def _print_sweep(result: SweepResult, console: Console) -> None:

@@ -5,6 +5,7 @@ from typing import Any, Final
 from fastapi import FastAPI
 
 from serving.access import REALM, to_need
+from serving.document import change_document
 from serving.problems import PROBLEM_JSON
 from switchyard.core.access.rules import Need
 
@@ -21,10 +22,8 @@ def document_tokens(app: FastAPI) -> None:
 
     Needs the schema `Problem` in the document, as `serving.api` has it.
     """
-    describe = app.openapi
 
-    def document() -> dict[str, Any]:
-        found = describe()
+    def change(found: dict[str, Any]) -> None:
         found["components"]["securitySchemes"] = {_NAME: _SCHEME}
         for path, operations in found["paths"].items():
             for method, operation in operations.items():
@@ -37,9 +36,8 @@ def document_tokens(app: FastAPI) -> None:
                     operation["responses"]["403"] = _to_response(
                         "The token may only read, or another site's page sent this"
                     )
-        return found
 
-    app.openapi = document  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
+    change_document(app, change)
 
 
 def _to_response(said: str, *, challenge: str = "") -> dict[str, Any]:

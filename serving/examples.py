@@ -6,6 +6,7 @@ from fastapi import FastAPI
 from pydantic.config import JsonDict
 
 from serving.comparison_schemas import COMPARISON_EXAMPLE
+from serving.document import change_document
 from serving.models.schemas import HISTORY_EXAMPLE as MODEL_HISTORY_EXAMPLE
 from serving.schemas import HISTORY_EXAMPLE
 
@@ -19,13 +20,10 @@ _WITH_NULLS: Final[dict[str, JsonDict]] = {
 
 def document_examples(app: FastAPI) -> None:
     """Has the OpenAPI document show the examples with their nulls, as the answers have them."""
-    describe = app.openapi
 
-    def document() -> dict[str, Any]:
-        found = describe()
+    def change(found: dict[str, Any]) -> None:
         schemas = found.get("components", {}).get("schemas", {})
         for name in _WITH_NULLS.keys() & schemas.keys():
             schemas[name]["examples"] = [_WITH_NULLS[name]]
-        return found
 
-    app.openapi = document  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
+    change_document(app, change)

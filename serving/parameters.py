@@ -26,7 +26,7 @@ def refuse_others(request: Request, known: Collection[str], *, repeated: bool = 
             meant = f"; did you mean `{near[0]}`?" if near else ""
             raise BadRequest(f"`{name[:40]}` is not a parameter of {request.url.path}; {takes}{meant}")
         if not repeated and given.count(name) > 1:
-            raise BadRequest(f"`{name}` is there {given.count(name)} times; it may be there once")
+            raise BadRequest(f"`{name}` is given {given.count(name)} times. Give it once")
 
 
 def only_known(path: str, endpoint: Any) -> Depends:

@@ -9,6 +9,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from serving.conditional import NOSNIFF
+from serving.document import change_document
 from serving.rendering import render
 from switchyard.core.errors import BadRequest, NotFound, StaleWrite, SwitchyardError, TryAgain
 
@@ -43,19 +44,16 @@ def add_problem_handlers(app: "FastAPI") -> None:
 
 def document_problems(app: "FastAPI") -> None:
     """Has the OpenAPI document say of each problem what it is sent as; FastAPI says ``application/json`` of all."""
-    describe = app.openapi
 
-    def document() -> dict[str, Any]:
-        found = describe()
+    def change(found: dict[str, Any]) -> None:
         for path in found["paths"].values():
             for operation in path.values():
                 for status, response in operation["responses"].items():
                     content = response.get("content", {})
                     if status[0] in "45" and "application/json" in content:
                         content[PROBLEM_JSON] = content.pop("application/json")
-        return found
 
-    app.openapi = document  # type: ignore[method-assign]  # the way FastAPI's own docs extend it
+    change_document(app, change)
 
 
 async def _answer_ours(request: Request, err: Exception) -> Response:

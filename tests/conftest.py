@@ -12,7 +12,7 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from switchyard.clients.prefect.analytics import switch_off_analytics
+from switchyard.clients.prefect.analytics import ANALYTICS_OFF, switch_off_analytics
 from tests.memory import keep_files_in_memory
 
 switch_off_analytics()
@@ -69,7 +69,7 @@ def prepared_for_one_test() -> Iterator[None]:
 
 def is_prepared(name: str) -> bool:
     """Returns True for a variable that a command's `prepare_prefect` may set."""
-    return name == "SERVING_URL" or name.startswith("PREFECT_")
+    return name in ("SERVING_URL", *ANALYTICS_OFF) or name.startswith("PREFECT_")
 
 
 __all__ = [

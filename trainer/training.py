@@ -100,6 +100,7 @@ class Training:
         self._blend = make_blend(self.spec, dataset)
         self._fit(model, dataset)
         self._wish.check()
+        self._say_early_end()
         self._check_finite(model)
         if self._best:
             self._keep_best(model, self._best)
@@ -175,9 +176,6 @@ class Training:
         )
         epochs = len(self.journal.record.epochs) - first_epoch
         say(f"trained {epochs} epochs of {pace.epoch_steps} steps each in {time.monotonic() - began_at:.1f} s")
-        done, patience = len(self.journal.record.epochs), spec.early_stopping_patience
-        if not self._best and done < spec.epochs and self._is_stalled(done):
-            say(f"early stopping after epoch {done} of {spec.epochs}: val_loss was not lower in the last {patience}")
 
     def _restore(self, model: TwoTower) -> int:
         """Restores what an earlier process of this job left, and returns how many epochs that is."""
@@ -190,10 +188,18 @@ class Training:
         return epochs
 
     def _is_stalled(self, epochs: int) -> bool:
-        """Returns whether the `epochs` that an earlier process of this job left are already the last ones."""
+        """Returns whether early stopping ends the training after these `epochs`."""
         if self._best:
             return self._best.is_stalled(epochs)
         return is_stalled(self.journal.record.read_losses("val_loss"), self.spec.early_stopping_patience)
+
+    def _say_early_end(self) -> None:
+        done, spec = len(self.journal.record.epochs), self.spec
+        if done < spec.epochs and self._is_stalled(done):
+            say(
+                f"early stopping after epoch {done} of {spec.epochs}: {spec.early_stopping_metric} has not improved "
+                f"for {spec.early_stopping_patience} epochs"
+            )
 
     def _list_callbacks(self, dataset: Dataset) -> list[keras.callbacks.Callback]:
         """Returns the callbacks in the order in which they act: recall goes into the logs, and writers come last."""

@@ -118,7 +118,9 @@ def ask(loaded: Loaded, arm: str, request: PredictRequest, buyer_id: str, *, fal
     Raises: BadRequest: the model cannot do what the request asks.
     """
     if loaded.recommender is None:
-        raise BadRequest(f"version {loaded.version} of model {loaded.name} answers rows, and recommends nothing")
+        raise BadRequest(
+            f"version {loaded.version} of model {loaded.name} takes rows of columns, so it cannot recommend products"
+        )
     found = loaded.recommender.recommend(buyer_id, request.k, only=request.only, without_bought=request.without_bought)
     return Prediction(
         product_ids=found.product_ids,

@@ -156,7 +156,9 @@ def read_command(arguments: Sequence[str], *, prog: str) -> tuple[str, Any, bool
         if typed is None:
             continue
         if str(values.setdefault(field, typed)) != typed:
-            raise BadRequest(f"{_to_place(field)} is wanted once; got {typed} and {to_flag(field)} {values[field]}")
+            raise BadRequest(
+                f"{_to_place(field)} is given twice: {typed} and {to_flag(field)} {values[field]}. Give it once"
+            )
     if isinstance(values.get("stage"), str):
         values["stage"] = values["stage"].capitalize()
     return values["command"], read_flags(values, chosen.takes), values["json"]

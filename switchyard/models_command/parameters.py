@@ -68,9 +68,7 @@ class ProductionParameters(msgspec.Struct, frozen=True, kw_only=True):
             raise BadRequest(f"--at takes a time such as 2026-11-29T05:30; got {self.at!r}") from err
         moment = found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
         if moment > now:
-            raise BadRequest(
-                f"--at is still to come: it is {now:%Y-%m-%d %H:%M} UTC now, and {self.at!r} was asked for"
-            )
+            raise BadRequest(f"--at {self.at} is in the future; it is {now:%Y-%m-%d %H:%M} UTC now")
         return moment
 
 

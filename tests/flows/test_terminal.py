@@ -71,14 +71,19 @@ def test_a_refitted_run_says_which_model_the_figures_are_of(params: dict[str, st
 @pytest.mark.parametrize(
     ("epochs", "params", "status", "said"),
     [
-        ([0, 5, 6], {"early_stopping_patience": 2}, RunStatus.COMPLETED, "ended it after 7 of 12 epochs, by val_loss."),
+        (
+            [0, 5, 6], {"early_stopping_patience": 2}, RunStatus.COMPLETED,
+            "ended the training after 7 of 12 epochs (val_loss).",
+        ),
         (
             [0, 5, 6], {"early_stopping_patience": 2, "early_stopping_metric": "val_recall"}, RunStatus.COMPLETED,
-            "ended it after 7 of 12 epochs, by val_recall.",
+            "ended the training after 7 of 12 epochs (val_recall).",
         ),
         ([0, 5, 11], {"early_stopping_patience": 2}, RunStatus.COMPLETED, ""),
         ([0, 5, 6], {"early_stopping_patience": 2}, RunStatus.FAILED, ""),
         ([0, 5, 6], {"early_stopping_patience": 0}, RunStatus.COMPLETED, ""),
+        ([0, 5, 6], {"early_stopping_patience": "none"}, RunStatus.COMPLETED, ""),
+        ([0, 5, 6], {"early_stopping_patience": -1}, RunStatus.COMPLETED, ""),
         ([0, 5, 6], {"epochs": "many", "early_stopping_patience": 2}, RunStatus.COMPLETED, ""),
         ([], {"early_stopping_patience": 2}, RunStatus.COMPLETED, ""),
     ],

@@ -207,7 +207,7 @@ def test_the_version_in_production_at_a_moment_is_told(own_place: Place, run: Ru
 
 @pytest.mark.parametrize(
     ("at", "said"),
-    [("yesterday", "--at takes a time such as 2026-11-29T05:30; got 'yesterday'"), ("2999-01-01", "still to come")],
+    [("yesterday", "--at takes a time such as 2026-11-29T05:30; got 'yesterday'"), ("2999-01-01", "in the future")],
 )
 def test_a_moment_that_cannot_be_answered_is_refused(run: Run, at: str, said: str) -> None:
     """No answer is made up for the future."""

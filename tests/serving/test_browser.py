@@ -479,7 +479,7 @@ def test_keys_lead_to_the_runs_beside(visit: Visit) -> None:
     page = visit.open("series")
     page.locator("#search").press_sequentially("[]")
     expect(page).to_have_url(f"{visit.site.url}/quick-tests/{visit.site.runs['series']}")
-    expect(page.get_by_text("No series has such a name")).to_be_visible()
+    expect(page.get_by_text("No series has this name")).to_be_visible()
 
 
 def test_keys_can_be_switched_off(visit: Visit) -> None:

@@ -184,7 +184,7 @@ def test_parameter_that_is_there_twice_is_refused(client: TestClient, query: str
     path = {"ids": COMPARE, "pre": FIELDS}.get(query[:3], LIST)
     answer = client.get(f"{path}?{query}")
     name = query.partition("=")[0]
-    assert (answer.status_code, answer.json()["detail"]) == (422, f"`{name}` is there 2 times; it may be there once")
+    assert (answer.status_code, answer.json()["detail"]) == (422, f"`{name}` is given 2 times. Give it once")
 
 
 def test_unknown_parameter_of_a_change_is_refused(client: TestClient, place: Place) -> None:

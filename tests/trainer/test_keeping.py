@@ -151,21 +151,27 @@ def test_the_metric_is_not_read_without_a_patience(tmp_path: Path, trainers: Tra
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.parametrize(("patience", "epochs"), [(1, 9), (0, 2)])
-def test_early_stopping_by_loss_says_when_it_ended_the_training(
-    patience: int, epochs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("metric", "patience", "epochs"), [("val_loss", 1, 9), ("val_recall", 1, 9), ("val_loss", 0, 2)]
+)
+def test_early_stopping_says_when_it_ended_the_training(
+    metric: str, patience: int, epochs: int, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The log's line names the epoch and the patience; a training that goes to its end has none."""
-    # Steps this large overshoot, so that the validation loss soon rises.
     # So sharp a softmax soon overfits.
     spec = make_spec(
-        epochs=epochs, learning_rate=1.0, temperature=0.02, statistics=False, early_stopping_patience=patience
+        epochs=epochs,
+        learning_rate=1.0,
+        temperature=0.02,
+        statistics=False,
+        early_stopping_patience=patience,
+        early_stopping_metric=metric,
     )
     uri = tmp_path.as_uri()
     journal = Journal(RunFolder(RunSpec(artifacts_uri=uri, model_uri=f"{uri}/model"), seed=spec.seed), spec)
     Training(spec, journal, StopWish(), store=None, pause_s=0).run(prepare(spec, journal))
     done, said = len(journal.record.epochs), capsys.readouterr().out
-    line = f"early stopping after epoch {done} of 9: val_loss was not lower in the last 1"
+    line = f"early stopping after epoch {done} of 9: {metric} has not improved for {patience} epochs"
     assert (done < epochs) == bool(patience)
     assert (line in said) == bool(patience)
     assert ("early stopping" in said) == bool(patience)

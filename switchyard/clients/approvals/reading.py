@@ -46,7 +46,8 @@ class ApprovalFiles:
         uris = objects.list(folder)
         if len(uris) > MAX_FILES:
             raise BadRequest(
-                f"{folder} holds {len(uris):,} files; approvals are {MAX_FILES} at most. Name their own folder"
+                f"{folder} has {len(uris):,} files; at most {MAX_FILES} are read. Put the approvals into a folder of "
+                "their own, and name that"
             )
         there = set(uris)
         return [self._read_one(objects, uri, there, now) for uri in uris if not _is_beside(uri, there)]

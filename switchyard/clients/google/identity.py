@@ -165,7 +165,9 @@ class _Session(AuthorizedSession):
 
     def request(self, method: str, url: str, *args: Any, **kwargs: Any) -> requests.Response:  # type: ignore[override]
         if _origin_of(url) != self._origin:
-            raise BadRequest(f"this session calls {self._origin}; got {_origin_of(url)}: its token is for it alone")
+            raise BadRequest(
+                f"this session's token is for {self._origin} alone; it cannot be sent to {_origin_of(url)}"
+            )
         with _translated(self._origin):
             answer = super().request(method, url, *args, **{"timeout": TIMEOUT_S, **kwargs})  # type: ignore[no-untyped-call]
         return cast("requests.Response", answer)

@@ -1,4 +1,4 @@
-"""Finds triggers of the registry that a restore has lost, and makes them again. On Postgres.
+"""Finds the registry's triggers that a restore into Postgres has lost, and makes them again.
 
 A dump of tables has no functions, so `pg_restore` into a new database makes the tables without the triggers that refuse
 to change or delete what is kept for ever. An SQLite database is one file, which a copy has whole. Migration 0005 makes
@@ -18,7 +18,7 @@ KEPT: Final[Mapping[str, tuple[str, ...]]] = {
 """What each table always refuses, as migration 0005 has it."""
 _FIND: Final = text(
     "SELECT tgrelid::regclass::text FROM pg_trigger "
-    "WHERE NOT tgisinternal AND tgenabled <> 'D' AND tgrelid = to_regclass(:table) AND tgname = :trigger"
+    "WHERE NOT tgisinternal AND tgenabled IN ('O', 'A') AND tgrelid = to_regclass(:table) AND tgname = :trigger"
 )
 _MAKE_FUNCTION: Final = text(
     "CREATE FUNCTION switchyard_refuse() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN "
@@ -27,7 +27,7 @@ _MAKE_FUNCTION: Final = text(
 
 
 def find_unguarded(connection: Connection) -> list[str]:
-    """Returns the tables of the registry that nothing keeps from being changed: there, but without their trigger."""
+    """Returns the registry's tables that have lost their trigger, or have it switched off."""
     if connection.dialect.name != "postgresql":
         return []
     return [

@@ -110,5 +110,5 @@ def _migrate(connection: Connection, table: str, where: str) -> str:
     )
     if unguarded := find_unguarded(connection):
         guard(connection, unguarded)
-        said += f"; the triggers that keep rows for ever were missing, and are there again: {', '.join(unguarded)}"
+        said += f"; made these tables' triggers again, which were missing or switched off: {', '.join(unguarded)}"
     return said

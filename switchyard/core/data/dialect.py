@@ -132,7 +132,7 @@ def _decode(head: bytes, encoding: str, *, is_whole: bool) -> str:
         where = f"byte {err.object[err.start]:#04x} at {err.start} is not"
         if encoding.startswith("utf-8"):
             raise BadRequest(to_encoding_problem(where)) from err
-        raise BadRequest(f"it is not {encoding}, as --csv-encoding says: {where}") from err
+        raise BadRequest(f"it is not in {encoding}, the encoding that --csv-encoding names: {where}") from err
 
 
 def _to_separator(spec: TrainSpec) -> str:

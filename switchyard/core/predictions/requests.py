@@ -265,7 +265,7 @@ def _decode(body: bytes, type_: type[Any], example: str = _BUYERS_EXAMPLE) -> An
     try:
         return decode_strictly(body, type_)
     except ValueError as err:
-        raise BadRequest(f"the body is not what this address takes: {err}. An example: {example}") from err
+        raise BadRequest(f"the body is wrong: {err}. An example: {example}") from err
 
 
 def _show(names: list[str]) -> str:

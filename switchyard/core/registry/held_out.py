@@ -101,7 +101,7 @@ def to_first_moment(limits: tuple[Limit, ...], first: float, last: float, *, who
         if is_time(limit.moment) != is_time(last):
             raise BadRequest(
                 f"version {limit.version} was trained until {say_moment(limit.moment)}, and the purchases end at "
-                f"{say_moment(last)}. One is a date, the other a number without a date: they cannot be compared.  "
+                f"{say_moment(last)}. One is a date, the other a number without a date: they cannot be compared. "
                 "Give other purchases: --data-uri. Or name the column that has their times: --time-column"
             )
     newest = max(limit.moment for limit in limits)

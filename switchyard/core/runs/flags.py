@@ -132,10 +132,14 @@ def _add_fields(group: argparse._ActionsContainer, fields: "list[_Field]") -> No
             dest=field.name,
             choices=choices,
             type=_number if field.plain in (int, float) else str,
-            metavar=None if choices else field.name.split("_")[-1].rpartition(".")[2].upper(),
+            metavar=None if choices else _to_placeholder(field),
             default=argparse.SUPPRESS,
             help=field.help.replace("%", "%%"),
         )
+
+
+def _to_placeholder(field: "_Field") -> str:
+    return "N" if field.plain is int else field.name.split("_")[-1].rpartition(".")[2].upper()
 
 
 def read_flags(values: Mapping[str, Any], struct: type[T]) -> T:

@@ -51,12 +51,11 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     csv_encoding: Annotated[
         str,
         Meta(
-            description="how CSV text is encoded, such as cp1252, latin-1, utf-16; empty: UTF-8, or UTF-16 with a mark"
+            description="how CSV text is encoded, such as cp1252, latin-1, utf-16; empty: UTF-8, or UTF-16 with a "
+            "byte order mark"
         ),
     ] = ""
-    csv_decimal: Annotated[
-        Literal[".", ","], Meta(description="what stands before a fraction in CSV files' numbers")
-    ] = "."
+    csv_decimal: Annotated[Literal[".", ","], Meta(description="decimal separator of the numbers in CSV files")] = "."
     csv_columns: Annotated[
         str,
         Meta(description="the columns of CSV files without a header, in order, with commas between; empty: a header"),
@@ -120,7 +119,7 @@ class TrainSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields
     # The optimisation ------------------------------------------------------------------------------------------------
     epochs: Annotated[int, Meta(ge=1, le=100_000, description="passes over the training data")] = 12
     batch_size: Annotated[
-        int, Meta(ge=2, le=1_000_000, description="interactions a step; also its number of candidates")
+        int, Meta(ge=2, le=1_000_000, description="interactions in a step; each is scored against the products of all")
     ] = 512
     optimizer: Annotated[Optimizer, Meta(description="adagrad or adam, both on the touched rows alone")] = "adagrad"
     learning_rate: Annotated[float, Meta(gt=0, le=1_000, description="step size of the optimizer")] = 1.0

@@ -11,19 +11,25 @@ import msgspec
 
 from switchyard.core.errors import BadRequest
 from switchyard.core.history.best import Direction, find_direction, parse_directions
-from switchyard.core.metrics.record import LOSS_SERIES
 from switchyard.core.runs.spec import TrainSpec, to_digested
 from switchyard.core.sweeps.space import Params, Space, draw, list_grid
 
 Method = Literal["grid", "random", "tpe"]
-_MAKES_ANOTHER_LOSS: Final[Mapping[str, str]] = {
-    "batch_size": "it is a softmax among the products of a batch",
-    "temperature": "its logits are divided by it",
+_SOFTMAX: Final[Mapping[str, str]] = {
+    "batch_size": "the loss is a softmax among the products of one batch",
+    "temperature": "it divides the logits",
     "logq_correction": "it changes the logits",
-    "l2": "it is the penalty's weight",
 }
-"""Parameters that change what the loss of our trainer measures, so that a smaller one is not a better model."""
-_WITHOUT_PENALTY: Final = ("loss", "val_loss")
+_PENALTY: Final[Mapping[str, str]] = {"l2": "it weights the penalty"}
+_MEASURES: Final[Mapping[str, Mapping[str, str]]] = {
+    "loss": _SOFTMAX,
+    "val_loss": _SOFTMAX,
+    "total_loss": {**_SOFTMAX, **_PENALTY},
+    "val_total_loss": {**_SOFTMAX, **_PENALTY},
+    "regularization_loss": _PENALTY,
+    "val_regularization_loss": _PENALTY,
+}
+"""Parameters that change what a loss of our trainer measures, and how; a smaller loss is then not a better model."""
 
 
 class SweepPlan(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,14 +65,13 @@ def choose_direction(metric: str, directions: tuple[str, ...]) -> Direction:
 
 
 def check_comparable(metric: str, space: Space) -> None:
-    """Raises: BadRequest: trials would differ in what `metric` measures, not only in how good they are."""
-    if metric not in LOSS_SERIES:
-        return
-    names = [
-        name for name in space if name in _MAKES_ANOTHER_LOSS and not (name == "l2" and metric in _WITHOUT_PENALTY)
-    ]
-    if names:
-        reasons = "; ".join(f"{name} ({_MAKES_ANOTHER_LOSS[name]})" for name in names)
+    """Checks that trials of the search differ in how good they are, not in what `metric` measures.
+
+    Raises: BadRequest: `metric` is a loss, and the search changes what it measures.
+    """
+    changed = _MEASURES.get(metric, {}).keys() & space.keys()
+    if changed:
+        reasons = "; ".join(f"{name} ({_MEASURES[metric][name]})" for name in sorted(changed))
         raise BadRequest(
             f"metric: {metric} cannot compare trials that differ in {reasons}. Search other parameters, or take "
             "--metric val_recall_at_10"

@@ -26,7 +26,7 @@ NOT_SEARCHED: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(("statistics", "top_k", "tracker", "mlflow_model"), "it does not change what is learned"),
     "refit": "what is trained again is not measured",
-    "seed": "each trial would be measured on other validation pairs",
+    **dict.fromkeys(("seed", "early_stopping_metric"), "trials would be measured on other validation pairs"),
 }  # fmt: skip
 _NUMBER: Final = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
 _RANGE: Final = re.compile(rf"({_NUMBER}?)\.\.({_NUMBER})(?::(log|{_NUMBER}))?")

@@ -389,6 +389,7 @@ def test_registry_of_an_older_schema_is_refused(place: Place) -> None:
         "DROP FUNCTION switchyard_refuse() CASCADE",
         "DROP TRIGGER switchyard_model_files_kept ON switchyard_model_files",
         "ALTER TABLE switchyard_model_versions DISABLE TRIGGER ALL",
+        "ALTER TABLE switchyard_model_transitions ENABLE REPLICA TRIGGER switchyard_model_transitions_kept",
     ],
 )
 def test_triggers_that_a_restore_lost_are_made_again(places: Places, tmp_path: Path, lost: str) -> None:
@@ -399,7 +400,7 @@ def test_triggers_that_a_restore_lost_are_made_again(places: Places, tmp_path: P
     assert {table for table, *_ in before} == set(KEPT)
     run_sql(place.url, lost)
     assert read_triggers(place.url) != before
-    assert "are there again: switchyard_model_" in migrate(to_settings(place.url))
+    assert "triggers again, which were missing or switched off: switchyard_model_" in migrate(to_settings(place.url))
     assert read_triggers(place.url) == before
     for table, acts in KEPT.items():
         for act in acts:
@@ -410,7 +411,7 @@ def test_triggers_that_a_restore_lost_are_made_again(places: Places, tmp_path: P
 
 
 def read_triggers(url: str) -> list[tuple[str, str, str]]:
-    """Table, whether it is switched on, and definition."""
+    """Returns each trigger's table, when it fires, and its definition."""
     return sorted(
         run_sql(
             url,

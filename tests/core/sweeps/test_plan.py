@@ -72,10 +72,13 @@ def test_a_metric_that_cannot_choose_is_refused(metric: str, said: str) -> None:
 @pytest.mark.parametrize(
     ("metric", "search", "said"),
     [
-        ("val_loss", "batch_size=128,256", r"val_loss .* differ in batch_size \(it is a softmax among"),
+        ("val_loss", "batch_size=128,256", r"val_loss .* differ in batch_size \(the loss is a softmax among"),
         ("val_loss", "temperature=.05..1", "temperature"),
         ("loss", "logq_correction=true,false", "logq_correction"),
         ("val_total_loss", "l2=0..1", "l2"),
+        ("regularization_loss", "l2=0..1", r"l2 \(it weights the penalty\)"),
+        ("val_regularization_loss", "l2=0..1", "l2"),
+        ("val_regularization_loss", "temperature=.05..1", ""),
         ("val_loss", "l2=0..1", ""),
         ("val_loss", "learning_rate=.1..3", ""),
         ("val_recall_at_10", "batch_size=128,256", ""),

@@ -73,8 +73,8 @@ def test_the_first_charts_are_there_without_a_script(client: TestClient, place: 
     assert "batch_loss of 1 runs by step" in searched
     assert 'value="Batch"' in searched
     nothing = client.get("/compare", params={"ids": ids, "find": "no such name"}).text
-    assert "No curve has such a name." in nothing
-    assert "No parameter that differs has such a name." in nothing
+    assert "No curve has this name." in nothing
+    assert "No parameter that differs has this name." in nothing
 
 
 def test_the_axes_of_the_scatter_are_chosen_in_the_address(client: TestClient, place: Place) -> None:
@@ -132,7 +132,7 @@ def test_what_was_named_in_vain_or_twice_is_said(client: TestClient, place: Plac
     """The others are compared; one alone too, with the way to others."""
     run = add_run(place, "one")
     page = client.get("/compare", params={"ids": [run, f"{run}, 999"]}).text
-    assert "No run has the id 999 (any more)." in page
+    assert "No run has the id 999 now. It may have been deleted." in page
     assert f"{run}: named more than once, shown once." in page
     assert f'href="/quick-tests/?selected={run},999"' in page
     assert "did you mean `ids`" in unescape(client.get("/compare", params={"id": run}).text)

@@ -31,7 +31,7 @@ def test_every_operation_but_health_says_that_it_needs_a_token(open_app: Open, t
 
 
 def test_refusals_are_what_the_document_says(open_app: Open, place: Place, tokens: Tokens) -> None:
-    """Status, media type and header."""
+    """The answer has the status, the media type and the header that the document names."""
     run = publish_run(place)
     document, client = read_document(open_app, tokens), open_app(api_tokens_file=str(tokens.path))
     for answer, said in (
