@@ -125,7 +125,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, Any], str]] = {
     "another encoding than said": (
         make_csv(DEFAULT).encode("latin-1"),
         {"csv_encoding": "ascii"},
-        "it is not ascii, .*: byte 0xe4",
+        "it is not in ascii, .*: byte 0xe4",
     ),
     "a wanted column twice": (
         make_csv(f"{DEFAULT},customer_id", more="x").encode(),

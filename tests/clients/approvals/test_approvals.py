@@ -278,7 +278,7 @@ def test_a_folder_with_too_many_files_is_refused(desk: Desk) -> None:
     """It is someone's whole bucket, rather than approvals."""
     for number in range(MAX_FILES + 1):
         (desk.inbox / f"{number}.txt").touch()
-    with pytest.raises(BadRequest, match="their own folder"):
+    with pytest.raises(BadRequest, match="a folder of their own"):
         desk.read()
 
 
