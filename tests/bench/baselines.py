@@ -50,8 +50,8 @@ def main() -> None:
             f"{part} " + " ".join(f"{metric} {figure.value:.4f}" for metric, figure in figures.items())
             for part, figures in one.figures.items()
         ]
-        lead = one.leads.get("all", {}).get("recall_at_10")
-        verdict = f"; recall@10, all: {lead.verdict}" if lead else ""
+        leads = {part: one.leads.get(part, {}).get("recall_at_10") for part in ("all", "new")}
+        verdict = "".join(f"; recall@10, {part}: {lead.verdict}" for part, lead in leads.items() if lead)
         print(f"{to_title(one.name)}: {' | '.join(shown)} | coverage {one.coverage}{verdict} {one.settings or ''}")
     for left in report.left_out:
         print(f"{to_title(left.name)} was left out: {left.reason}")
