@@ -106,6 +106,13 @@ def _to_package(line: str) -> str:
     return re.split(r"[<>=!~\[; ]", line)[0]
 
 
+def test_a_dead_link_fails_the_site() -> None:
+    """mkdocs counts its warnings in strict mode, and leaves them out with --quiet."""
+    recipe = (ROOT / "Makefile").read_text().partition("\ndocs: ")[2].partition("\n\n")[0]
+    assert "mkdocs build --strict" in recipe
+    assert "--quiet" not in recipe
+
+
 def test_tree_holds_no_path_of_one_machine() -> None:
     """A path of someone's machine works on no other."""
     homes = [r"/home/[a-z]+/", r"/Users/[a-z]+/", r"/root/"]
