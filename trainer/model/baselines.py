@@ -28,7 +28,7 @@ section 3.2, the usual values."""
 MOST_TOGETHER: Final = 500_000_000
 """The most pairs of products that one buyer bought. Above this number item-kNN is left out.
 
-Complete Journey has 360,927,868 (docs/evaluation.md). The number of pairs grows with the square of what one buyer bought."""
+The number grows with the square of what one buyer bought; Complete Journey has 360,927,868 (docs/evaluation.md)."""
 _CHUNK_PAIRS: Final = 1 << 22  # pairs that are expanded at once
 
 
