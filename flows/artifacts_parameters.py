@@ -26,7 +26,8 @@ ArtifactsFrom = Annotated[
     tuple[Annotated[str, Meta(pattern="^[^=]+=.*[/:].*$")], ...],
     Meta(
         description="OLD=NEW: what MLflow says is in OLD is read in NEW (a path or a URI), as in "
-        "mlruns=/srv/mlflow/mlruns; NEW is then also one of --artifacts-roots"
+        "mlruns=/srv/mlflow/mlruns; NEW is then also one of --artifacts-roots",
+        extra={"placeholder": "OLD=NEW"},
     ),
 ]
 OneRun = Annotated[int, Meta(ge=0, description="one run's id; 0: every run that has an MLflow run")]

@@ -47,7 +47,10 @@ MaxPoints = Annotated[
 ]
 Directions = Annotated[
     tuple[Direction, ...],
-    Meta(description="which way is better, for series with names that do not say so: speed=max"),
+    Meta(
+        description="which way is better, for series with names that do not say so: speed=max",
+        extra={"placeholder": "SERIES=max|min"},
+    ),
 ]
 ArtifactsDestination = Annotated[
     str,
@@ -60,7 +63,8 @@ ArtifactsRoots = Annotated[
     tuple[Annotated[str, Meta(pattern="^((file|gs)://.+|/.*)$")], ...],
     Meta(
         description="the folders of this machine in which MLflow keeps artifacts (a path, or file:///...); no file "
-        "outside them is read. None: the folder of MLFLOW_TRACKING_URI, if it is one, and --artifacts-destination"
+        "outside them is read. None: the folder of MLFLOW_TRACKING_URI, if it is one, and --artifacts-destination",
+        extra={"placeholder": "FOLDER"},
     ),
 ]
 
@@ -162,6 +166,7 @@ class TrainParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
             pattern=f"^$|{MODEL_PATTERN}",
             description="register the run's model under this name when the run is completed (docs/registry.md); "
             "empty: do not register it",
+            extra={"placeholder": "MODEL"},
         ),
     ] = ""
     # Wider than the trainer's own, which is told yes or no: here a person may also leave it open.
@@ -224,7 +229,10 @@ class IngestParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     ] = 0
     directions: Annotated[
         tuple[Direction, ...],
-        Meta(description="which way is better, in addition to what train was told: speed=max"),
+        Meta(
+            description="which way is better, in addition to what train was told: speed=max",
+            extra={"placeholder": "SERIES=max|min"},
+        ),
     ] = ()
     rules: NameRules = ""
 

@@ -99,7 +99,8 @@ class ValidateParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
         str,
         Meta(
             description="the last day or time that training has seen, for a version that does not know it: "
-            "2024-02-29; if the version knows it, that counts"
+            "2024-02-29; if the version knows it, that counts",
+            extra={"placeholder": "TIME"},
         ),
     ] = ""
     whole_days: Annotated[
@@ -210,11 +211,17 @@ class ImportModelsParameters(msgspec.Struct, frozen=True, kw_only=True, forbid_u
     only: Annotated[tuple[str, ...], Meta(description="import this model, by its name there; none: all")] = ()
     name: Annotated[
         tuple[str, ...],
-        Meta(description="<its name there>=<its name here>, for a name that is not allowed here, or taken"),
+        Meta(
+            description="its name there and its name here, for a name that is not allowed here, or taken",
+            extra={"placeholder": "THERE=HERE"},
+        ),
     ] = ()
     production: Annotated[
         tuple[str, ...],
-        Meta(description="<its name there>=<version>: the champion of a model that has several in Production there"),
+        Meta(
+            description="the champion of a model that has several in Production there, by the model's name there",
+            extra={"placeholder": "THERE=VERSION"},
+        ),
     ] = ()
     verify_only: Annotated[
         bool, Meta(description="only compare what was imported with what is there; changes nothing")

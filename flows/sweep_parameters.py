@@ -38,7 +38,8 @@ class SweepParameters(RunParameters, frozen=True, kw_only=True, forbid_unknown_f
         tuple[str, ...],
         Meta(
             description="a parameter of train and its values: learning_rate=0.1..3:log (a range), "
-            "batch_size=128..512:64 (a range with a step), embedding_dim=32,64,128 (a list); or JSON of the same"
+            "batch_size=128..512:64 (a range with a step), embedding_dim=32,64,128 (a list); or JSON of the same",
+            extra={"placeholder": "PARAMETER=VALUES"},
         ),
     ]
     method: Annotated[

@@ -121,7 +121,7 @@ def _add_fields(group: argparse._ActionsContainer, fields: "list[_Field]") -> No
                 dest=field.name,
                 action="append",
                 choices=names,
-                metavar=None if names else "NAME",
+                metavar=None if names else field.placeholder or "NAME",
                 default=argparse.SUPPRESS,
                 help=f"{field.help}; may be given again".replace("%", "%%"),
             )
@@ -139,6 +139,8 @@ def _add_fields(group: argparse._ActionsContainer, fields: "list[_Field]") -> No
 
 
 def _to_placeholder(field: "_Field") -> str:
+    if field.placeholder:
+        return field.placeholder
     return "N" if field.plain is int else field.name.split("_")[-1].rpartition(".")[2].upper()
 
 
@@ -213,33 +215,33 @@ class _Field(msgspec.Struct):
     name: str
     plain: Any
     help: str
+    placeholder: str  # what `--help` shows in the value's place; empty: what the name and the type suggest
 
 
 def _walk(struct: type[msgspec.Struct], unsaid: Mapping[str, object] = _NOTHING) -> Iterator[_Field]:
     """Yields the fields of `struct`, and those of the Structs among them in their place."""
     hints = get_type_hints(struct, include_extras=True)
     for field in msgspec.structs.fields(struct):
-        plain, description = _describe(hints[field.name])
+        plain, description, placeholder = _describe(hints[field.name])
         if isinstance(plain, type) and issubclass(plain, msgspec.Struct):
             for inner in _walk(plain):
-                yield _Field(f"{field.name}.{inner.name}", inner.plain, inner.help)
+                yield _Field(f"{field.name}.{inner.name}", inner.plain, inner.help, inner.placeholder)
             continue
         is_open = bool in get_args(plain)  # none of a bool is not a value: its description says what it means
         said = unsaid.get(field.name, field.default)
         default = "" if field.required or is_open else f" (default: {_shown(said)})"
-        yield _Field(field.name, plain, description + default)
+        yield _Field(field.name, plain, description + default, placeholder)
 
 
-def _describe(hint: Any) -> tuple[Any, str]:
-    """Returns the type without its annotations, and the description among them."""
+def _describe(hint: Any) -> tuple[Any, str, str]:
+    """Returns the type without its annotations; the description among them; and `extra`'s placeholder."""
     if get_origin(hint) is not Annotated:
-        return hint, ""
+        return hint, "", ""
     plain, *notes = get_args(hint)
-    for note in notes:
-        description = getattr(note, "description", None)
-        if description:
-            return plain, str(description)
-    return plain, ""
+    described = [note for note in notes if getattr(note, "description", None)]
+    if not described:
+        return plain, "", ""
+    return plain, str(described[0].description), (described[0].extra or {}).get("placeholder", "")
 
 
 def _number(text: str) -> int | float | str:

@@ -44,6 +44,27 @@ def test_help_shows_the_default_of_who_reads_the_flag() -> None:
     assert "(default: 4321)" in parser.format_help()
 
 
+class Shown(msgspec.Struct, frozen=True, kw_only=True):
+    """Fields of which `--help` shows a value in different words."""
+
+    learning_rate: float = 1.0
+    epochs: int = 1
+    register_as: Annotated[str, Meta(description="a name", extra={"placeholder": "MODEL"})] = ""
+    search: Annotated[tuple[str, ...], Meta(description="values", extra={"placeholder": "PARAMETER=VALUES"})] = ()
+    names: Annotated[tuple[str, ...], Meta(description="names")] = ()
+
+
+def test_help_shows_what_stands_in_a_values_place() -> None:
+    """A field says it, or its type, or the last word of its name."""
+    parser = argparse.ArgumentParser()
+    add_flags(parser, Shown)
+    shown = parser.format_help()
+    for flag in (
+        "--learning-rate RATE", "--epochs N", "--register-as MODEL", "--search PARAMETER=VALUES", "--names NAME",
+    ):  # fmt: skip
+        assert f"  {flag}\n" in shown or f"  {flag} " in shown
+
+
 class Inner(msgspec.Struct, frozen=True, kw_only=True):
     """A Struct within another."""
 
