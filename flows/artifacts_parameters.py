@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 from msgspec import Meta
 
-from flows.parameters import URI_PATTERN, ArtifactsRoots, ExportUri
+from flows.parameters import DESTINATION_PATTERN, URI_PATTERN, ArtifactsRoots, ExportUri
 
 ArtifactsUri = Annotated[
     str,
@@ -17,7 +17,7 @@ ArtifactsUri = Annotated[
 ReadDestination = Annotated[
     str,
     Meta(
-        pattern="^(|(file|gs)://.+|/.+)$",
+        pattern=DESTINATION_PATTERN,
         description="the MLflow server's own --artifacts-destination: what it calls mlflow-artifacts:/ is read there, "
         "not through the server",
     ),

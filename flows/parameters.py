@@ -19,6 +19,7 @@ from switchyard.core.runs.missing import MISSING_FOR
 from switchyard.core.runs.spec import TrainSpec
 
 URI_PATTERN = "^(|(file|gs)://.+)$"
+DESTINATION_PATTERN = "^(|(file|gs)://.+|/.+)$"
 
 NameRules = Annotated[
     str,
@@ -55,7 +56,7 @@ Directions = Annotated[
 ArtifactsDestination = Annotated[
     str,
     Meta(
-        pattern="^(|(file|gs)://.+|/.+)$",
+        pattern=DESTINATION_PATTERN,
         description="the MLflow server's own --artifacts-destination: the place that it calls mlflow-artifacts:/",
     ),
 ]

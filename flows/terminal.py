@@ -141,7 +141,7 @@ def _print_run(result: RunResult, console: Console) -> None:
 def _to_early_end(result: RunResult) -> str:
     """Says that early stopping ended a completed training; empty if it did not, or the history does not tell.
 
-    A training of another trainer's has other names for these params, or says nothing of patience.
+    It goes by the params of our trainer; another's may lack them, or have other values there.
     """
     epochs, params = result.history.get("epochs") or [], result.history.get("params") or {}
     asked, patience = params.get("epochs"), params.get("early_stopping_patience")

@@ -6,6 +6,7 @@ import msgspec
 import pytest
 
 from switchyard.core.errors import BadRequest
+from switchyard.core.metrics.record import LOSS_SERIES
 from switchyard.core.runs.spec import LATER_FIELDS, TrainSpec
 from switchyard.core.sweeps.plan import (
     Method,
@@ -88,6 +89,14 @@ def test_a_loss_that_measures_something_else_in_each_trial_does_not_choose(metri
     space = parse_space([search, "epochs=2,3"], TrainSpec())
     with pytest.raises(BadRequest, match=said) if said else nullcontext():
         check_comparable(metric, space)
+
+
+@pytest.mark.parametrize("metric", LOSS_SERIES)
+def test_no_loss_compares_trials_that_differ_in_all_of_its_parameters(metric: str) -> None:
+    """A loss that is added to the record is told what changes it."""
+    searched = ["batch_size=128,256", "temperature=.05..1", "logq_correction=true,false", "l2=0..1"]
+    with pytest.raises(BadRequest, match="cannot compare trials"):
+        check_comparable(metric, parse_space(searched, TrainSpec()))
 
 
 def test_a_grid_ends_by_itself_and_others_have_a_number() -> None:
